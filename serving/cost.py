@@ -1,0 +1,77 @@
+"""What a step costs: the features of a plan, and the protocol of a model that turns them into time.
+
+The same features() serves fitting (calibration) and prediction (sim), so the two cannot drift apart.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from serving.schedule.contract import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StepFeatures:
+    """The shape of a batch, all counts.
+
+    A sequence is decode-shaped when the step computes one token of it, else prefill-shaped.
+    num_seqs             sequences in the batch
+    num_tokens           tokens computed (rows of every linear layer)
+    num_sampled          tokens sampled (rows of the LM head)
+    num_prefill_seqs     prefill-shaped sequences
+    prefill_tokens       their tokens computed
+    prefill_context      their tokens already in KV before the step, read again
+    prefill_pairs        query-key pairs their causal attention evaluates
+    decode_context       KV tokens that decode-shaped sequences read, their own new one included
+    """
+
+    num_seqs: int
+    num_tokens: int
+    num_sampled: int
+    num_prefill_seqs: int
+    prefill_tokens: int
+    prefill_context: int
+    prefill_pairs: int
+    decode_context: int
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+
+def features(plan: Plan) -> StepFeatures:
+    num_prefill = prefill_tokens = prefill_context = prefill_pairs = decode_context = 0
+    for start, n in zip(plan.starts, plan.num_tokens, strict=True):
+        if n == 1:
+            decode_context += start + 1
+        else:
+            num_prefill += 1
+            prefill_tokens += n
+            prefill_context += start
+            prefill_pairs += n * start + n * (n + 1) // 2
+    num_seqs = len(plan.request_ids)
+    return StepFeatures(
+        num_seqs=num_seqs,
+        num_tokens=prefill_tokens + num_seqs - num_prefill,
+        num_sampled=sum(plan.samples),
+        num_prefill_seqs=num_prefill,
+        prefill_tokens=prefill_tokens,
+        prefill_context=prefill_context,
+        prefill_pairs=prefill_pairs,
+        decode_context=decode_context,
+    )
+
+
+class CostModel(Protocol):
+    """Durations in integer nanoseconds; floats inside are plain Python, so that every machine rounds alike."""
+
+    def schedule_time(self, step: StepFeatures) -> int:
+        """schedule() called -> execution launched."""
+
+    def execute_time(self, step: StepFeatures) -> int:
+        """Execution launched -> tokens on the host."""
+
+    def return_time(self, step: StepFeatures) -> int:
+        """Tokens on the host -> the client holds them."""
+
+    def complete_time(self, step: StepFeatures) -> int:
+        """Tokens on the host -> the engine is ready to schedule again."""

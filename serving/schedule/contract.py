@@ -1,0 +1,130 @@
+"""The step contract: what a scheduler is told, what it answers, and what a world reports back.
+
+    scheduler.add(request, now)   scheduler.abort(request_id, now)
+    plan = scheduler.schedule(now)                    # Plan, or Idle
+    ... the world spends time ...
+    scheduler.complete(plan.step_id, tokens, now)
+
+Times are integer nanoseconds since the start of the run. Simultaneous events are told to the scheduler in
+this order: completions, aborts, arrivals (by request id), timers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing can run now. wake_at: when to ask again without new input; None: only new input changes it."""
+
+    wake_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request enters the batch: first time, or again after a preemption.
+
+    token_ids: prompt, and the output so far if it was preempted.
+    num_cached: leading tokens whose KV is already in its first blocks.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    num_cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step, self-contained: a runner needs nothing else to execute it.
+
+    Columns of equal length, one entry a request, in batch order:
+        request_ids  who
+        starts       tokens of it whose KV is stored before the step
+        num_tokens   tokens computed in this step (positions starts .. starts + num_tokens - 1)
+        samples      whether the step samples its next token (False: a prompt chunk that does not reach the end)
+    prompt_lens: tokens the client sent, so that a reader can tell prefill from decode.
+    admitted: requests that enter with this step; new_blocks: (request, block ids appended to its table), on
+    admission the whole table, prefix hits first; preempted: their KV is gone, they come back as admissions;
+    released: finished or aborted since the last plan, so a runner may forget them.
+    """
+
+    step_id: int
+    request_ids: tuple[str, ...]
+    starts: tuple[int, ...]
+    num_tokens: tuple[int, ...]
+    samples: tuple[bool, ...]
+    prompt_lens: tuple[int, ...]
+    admitted: tuple[Admission, ...]
+    new_blocks: tuple[tuple[str, tuple[int, ...]], ...]
+    preempted: tuple[str, ...]
+    released: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What complete() did: per request of the plan, in batch order, how many tokens were accepted; who finished."""
+
+    num_accepted: tuple[int, ...]
+    finished: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The engine after schedule(): queue lengths, and where every token slot of the KV pool is.
+
+    tokens_stored + tail_waste + reserved_unused + cached_idle + free = total, in tokens.
+    tokens_stored counts the tokens of the step just planned as stored; a shared block counts once.
+    tail_waste: empty slots of each request's last partly filled block. reserved_unused: slots of blocks that a
+    request holds beyond it. cached_idle: blocks nobody holds whose content can still be hit. free: the rest.
+    """
+
+    num_waiting: int
+    num_running: int
+    kv_total: int
+    kv_tokens_stored: int
+    kv_tail_waste: int
+    kv_reserved_unused: int
+    kv_cached_idle: int
+    kv_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepReceipt:
+    """A step that ran, in any world.
+
+    schedule_at: schedule() was called; launch_at: inputs were prepared and execution began;
+    host_at: sampled tokens were on the host (for a step that samples nothing, its end);
+    delivered_at: the client held the step's tokens (= host_at where the step delivered none).
+    """
+
+    plan: Plan
+    outcome: Outcome
+    snapshot: Snapshot
+    schedule_at: int
+    launch_at: int
+    host_at: int
+    delivered_at: int
+
+
+class SchedulerLike(Protocol):
+    """What every world drives."""
+
+    def add(self, request: Request, now: int) -> None:
+        """Take a request in. Errors: RequestError if it could never be served; the engine is unchanged then."""
+
+    def abort(self, request_id: str, now: int) -> None:
+        """Forget a request and free its blocks; unknown or finished ids are ignored."""
+
+    def schedule(self, now: int) -> Plan | Idle: ...
+
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
+        """Feed back sampled tokens, per request of the plan in batch order; () where nothing was sampled."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is waiting or running."""
