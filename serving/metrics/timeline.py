@@ -1,0 +1,123 @@
+"""Where a request's time went: a pure function of its arrival and the receipts of the steps that ran.
+
+    TTFT = queue + schedule + prefill + return
+    E2E  = TTFT + decode + stream
+
+All integer nanoseconds, each instant in exactly one part, so the sums hold with ==. Before the first token is on
+the host an instant belongs to prefill if a step that includes the request is executing, else to schedule if
+such a step is being scheduled and prepared, else to queue. `return` is from there until the client holds
+the token. After that an instant belongs to decode until the last token is on the host, then to stream.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from serving.schedule.contract import StepReceipt
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One request. Instants and durations in integer nanoseconds.
+
+    first_scheduled_at: its first step's schedule() call. token_times: when the client held each token.
+    num_cached: prompt tokens the prefix cache saved at its first admission.
+    """
+
+    arrival_at: int
+    first_scheduled_at: int
+    token_times: tuple[int, ...]
+    queue: int
+    schedule: int
+    prefill: int
+    return_: int
+    decode: int
+    stream: int
+    num_preemptions: int
+    num_cached: int
+    finished: bool
+
+    @property
+    def ttft(self) -> int:
+        return self.token_times[0] - self.arrival_at
+
+    @property
+    def e2e(self) -> int:
+        return self.token_times[-1] - self.arrival_at
+
+    @property
+    def tpot(self) -> float | None:
+        """Mean time per output token after the first; None for a single token."""
+        n = len(self.token_times)
+        return (self.token_times[-1] - self.token_times[0]) / (n - 1) if n > 1 else None
+
+
+@dataclass(slots=True)
+class _Track:
+    steps: list[tuple[int, int, int]] = field(default_factory=list)  # (schedule, launch, host) up to the first token
+    token_times: list[int] = field(default_factory=list)
+    first_host: int = -1
+    last_host: int = -1
+    num_preemptions: int = 0
+    num_cached: int = -1
+    finished: bool = False
+
+
+def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> dict[str, Timeline]:
+    """Timelines of the requests that received at least one token; the others have none to tell."""
+    tracks = {request_id: _Track() for request_id in arrivals}
+    for receipt in receipts:
+        plan, outcome = receipt.plan, receipt.outcome
+        for request_id in plan.preempted:
+            tracks[request_id].num_preemptions += 1
+        for admission in plan.admitted:
+            track = tracks[admission.request_id]
+            if track.num_cached < 0:
+                track.num_cached = admission.num_cached
+        for request_id, accepted in zip(plan.request_ids, outcome.num_accepted, strict=True):
+            track = tracks[request_id]
+            if track.first_host < 0:
+                track.steps.append((receipt.schedule_at, receipt.launch_at, receipt.host_at))
+            if accepted:
+                if track.first_host < 0:
+                    track.first_host = receipt.host_at
+                track.last_host = receipt.host_at
+                track.token_times.extend([receipt.delivered_at] * accepted)
+        for request_id in outcome.finished:
+            tracks[request_id].finished = True
+    return {
+        request_id: _timeline(arrivals[request_id], track)
+        for request_id, track in tracks.items()
+        if track.token_times
+    }
+
+
+def _timeline(arrival: int, track: _Track) -> Timeline:
+    first_delivered, last_delivered = track.token_times[0], track.token_times[-1]
+    executing = _union([(launch, host) for _, launch, host in track.steps], arrival, track.first_host)
+    busy = _union([(schedule, host) for schedule, _, host in track.steps], arrival, track.first_host)
+    on_host = max(track.last_host, first_delivered)
+    return Timeline(
+        arrival_at=arrival,
+        first_scheduled_at=track.steps[0][0],
+        token_times=tuple(track.token_times),
+        queue=track.first_host - arrival - busy,
+        schedule=busy - executing,
+        prefill=executing,
+        return_=first_delivered - track.first_host,
+        decode=on_host - first_delivered,
+        stream=last_delivered - on_host,
+        num_preemptions=track.num_preemptions,
+        num_cached=track.num_cached,
+        finished=track.finished,
+    )
+
+
+def _union(intervals: list[tuple[int, int]], low: int, high: int) -> int:
+    """Length of the union of intervals ordered by start, clipped to [low, high)."""
+    total, end = 0, low
+    for a, b in intervals:
+        a, b = max(a, end), min(b, high)
+        if b > a:
+            total += b - a
+            end = b
+    return total
