@@ -48,7 +48,8 @@ class Plan:
     prompt_lens: tokens the client sent, so that a reader can tell prefill from decode.
     admitted: requests that enter with this step; new_blocks: (request, block ids appended to its table), on
     admission the whole table, prefix hits first; preempted: their KV is gone, they come back as admissions;
-    released: finished or aborted since the last plan, so a runner may forget them.
+    released: finished or aborted since the last plan, so a runner may forget them. Released and preempted come
+    before admitted: a request can be preempted and admitted again by one plan.
     """
 
     step_id: int

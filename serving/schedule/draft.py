@@ -64,7 +64,7 @@ class Draft:
         self.waiting.push_preempted(state)
         self.preempted.append(state)
 
-    def plan(self, step_id: int, released: tuple[str, ...]) -> Plan:
+    def plan(self, step_id: int, preempted: Sequence[RequestState], released: tuple[str, ...]) -> Plan:
         batch = list(self.scheduled.values())
         return Plan(
             step_id=step_id,
@@ -78,6 +78,6 @@ class Draft:
                 for request_id, state in self._admitted.items()
             ),
             new_blocks=tuple(self._new_blocks.items()),
-            preempted=tuple(state.request_id for state in self.preempted),
+            preempted=tuple(state.request_id for state in preempted),
             released=released,
         )

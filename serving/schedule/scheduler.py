@@ -74,21 +74,31 @@ class Scheduler:
             raise InvariantError(f"schedule() called while step {self._in_flight.step_id} is not complete")
         if not self._live:
             return Idle()
-        step = Draft(self.config, self._policy, self._pool, self._waiting, self._running)
-        self._batcher.fill(step)
+        step = self._fill()
+        preempted = step.preempted
+        while not step.scheduled and step.preempted:
+            # the only victim was the request itself: vLLM runs an empty step and tries again. Each round has
+            # fewer running requests, so this ends.
+            step = self._fill()
+            preempted += step.preempted
         if not step.scheduled:
             raise InvariantError(
                 f"step {self._num_steps} schedules nothing while work waits: {len(self._waiting)} waiting, "
                 f"{len(self._running)} running, budget {step.budget}, free blocks {self._pool.num_free} of "
-                f"{self._pool.num_blocks}, preempted {[s.request_id for s in step.preempted]}"
+                f"{self._pool.num_blocks}, preempted {[s.request_id for s in preempted]}"
             )
-        plan = step.plan(self._num_steps, tuple(self._released))
+        plan = step.plan(self._num_steps, preempted, tuple(self._released))
         for state, n in step.scheduled.values():
             state.num_computed += n
         self._released.clear()
         self._num_steps += 1
         self._in_flight = plan
         return plan
+
+    def _fill(self) -> Draft:
+        step = Draft(self.config, self._policy, self._pool, self._waiting, self._running)
+        self._batcher.fill(step)
+        return step
 
     def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
         plan = self._in_flight

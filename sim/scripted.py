@@ -1,0 +1,31 @@
+"""A world with given durations: every step takes what the script says. For tests, and to work an example by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.cost import StepFeatures
+
+
+@dataclass(frozen=True)
+class ScriptedCost:
+    """A cost model. execute: a duration in integer nanoseconds, or a function of the step's features.
+
+    Example: ScriptedCost(execute=lambda step: 1_000_000 * step.num_tokens, schedule=100_000)
+    """
+
+    execute: int | Callable[[StepFeatures], int]
+    schedule: int = 0
+    return_: int = 0
+    complete: int = 0
+
+    def schedule_time(self, step: StepFeatures) -> int:
+        return self.schedule
+
+    def execute_time(self, step: StepFeatures) -> int:
+        return self.execute if isinstance(self.execute, int) else self.execute(step)
+
+    def return_time(self, step: StepFeatures) -> int:
+        return self.return_
+
+    def complete_time(self, step: StepFeatures) -> int:
+        return self.complete

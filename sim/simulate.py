@@ -1,0 +1,44 @@
+"""Run a workload through one simulated replica."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import simpy
+
+from serving.cost import CostModel
+from serving.errors import InvariantError
+from serving.request import Request
+from serving.schedule.contract import SchedulerLike, StepReceipt
+from sim.replica import Replica
+from workloads.truth import Truth
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    receipts: list[StepReceipt]
+    rejected: dict[str, str]
+
+
+def simulate(
+    requests: Sequence[Request], truth: Truth, scheduler: SchedulerLike, cost: CostModel
+) -> SimulatedRun:
+    """Open loop: each request is submitted at its arrival time; ends when all are served or rejected."""
+    env = simpy.Environment(initial_time=0)
+    replica = Replica(env, scheduler, cost, truth)
+    env.process(_client(env, replica, requests))
+    env.run()
+    if scheduler.has_work:
+        raise InvariantError(f"the simulation ran out of events at {env.now} ns with requests unfinished")
+    return SimulatedRun(replica.receipts, replica.rejected)
+
+
+def _client(
+    env: simpy.Environment, replica: Replica, requests: Sequence[Request]
+) -> Generator[simpy.Event, Any, None]:
+    ordered = sorted(requests, key=lambda r: (r.arrival_time, r.request_id))
+    for arrival_time, together in groupby(ordered, key=lambda r: r.arrival_time):
+        yield env.timeout(arrival_time - env.now)
+        for request in together:
+            replica.submit(request)

@@ -1,0 +1,178 @@
+"""What holds for every preset and policy, on random workloads and pools."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.serving.drive import batch, request, step
+
+from serving.errors import ConfigError, InvariantError, RequestError
+from serving.schedule.contract import Idle
+from serving.schedule.presets import PRESETS, build_scheduler
+
+ENGINES = [(preset, policy) for preset, chosen in PRESETS.items() for policy in chosen.policies]
+
+
+@st.composite
+def scenarios(draw):
+    """An engine, a small pool, and requests (arrival step, prompt, max_tokens, stop after, abort at)."""
+    preset, policy = draw(st.sampled_from(ENGINES))
+    block_size = draw(st.sampled_from([1, 2, 4, 16]))
+    config = {
+        "block_size": block_size,
+        "num_blocks": draw(st.integers(2, 40)),
+        "max_num_seqs": draw(st.integers(1, 8)),
+        "max_num_batched_tokens": draw(st.integers(1, 64)),
+        "max_model_len": 200,
+        "enable_prefix_caching": draw(st.booleans()),
+    }
+    if preset == "vllm":
+        config["watermark"] = draw(st.sampled_from([0.0, 0.1, 0.5]))
+        config["scheduler_reserve_full_isl"] = draw(st.booleans())
+        config["long_prefill_token_threshold"] = draw(st.sampled_from([0, 5]))
+    shared = list(range(100))
+    requests = []
+    for i in range(draw(st.integers(1, 12))):
+        length = draw(st.integers(1, 60))
+        prompt = shared[:length] if draw(st.booleans()) else length
+        requests.append(
+            (
+                draw(st.integers(0, 20)),
+                request(f"r{i}", prompt, draw(st.integers(1, 40)), priority=draw(st.integers(0, 2))),
+                draw(st.one_of(st.none(), st.integers(0, 30))),
+            )
+        )
+    return preset, policy, config, requests
+
+
+@given(scenarios())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_every_request_is_served_once_and_kv_is_conserved(scenario) -> None:
+    preset, policy, config, requests = scenario
+    scheduler = build_scheduler(preset, policy, config)
+    accepted, aborted, finished, delivered = {}, set(), Counter(), Counter()
+    clock = 0
+    while clock <= 60 or scheduler.has_work:
+        assert clock < 20_000, "no end in sight: somebody starves"
+        for _, r, abort_at in requests:
+            if abort_at == clock and r.request_id in accepted and not finished[r.request_id]:
+                scheduler.abort(r.request_id, clock)
+                scheduler.check()
+                aborted.add(r.request_id)
+        for arrival, r, _ in requests:
+            if arrival == clock:
+                try:
+                    scheduler.add(r, clock)
+                    accepted[r.request_id] = r
+                except RequestError as error:
+                    assert r.request_id in str(error)
+        done = step(scheduler, clock)
+        if done is not None:
+            plan, outcome = done
+            assert 0 < sum(plan.num_tokens) <= config["max_num_batched_tokens"]
+            assert len(plan.request_ids) <= config["max_num_seqs"]
+            assert min(plan.num_tokens) > 0
+            after = scheduler.snapshot()
+            parts = (
+                after.kv_tokens_stored,
+                after.kv_tail_waste,
+                after.kv_reserved_unused,
+                after.kv_cached_idle,
+                after.kv_free,
+            )
+            assert min(parts) >= 0
+            assert sum(parts) == after.kv_total
+            delivered.update(dict(zip(plan.request_ids, outcome.num_accepted, strict=True)))
+            finished.update(outcome.finished)
+        clock += 1
+    assert set(finished) == set(accepted) - aborted
+    assert set(finished.values()) <= {1}
+    for request_id in finished:
+        r = accepted[request_id]
+        assert delivered[request_id] == min(r.max_tokens, 200 - r.prompt_len)
+    end = scheduler.snapshot()
+    assert end.kv_free + end.kv_cached_idle == end.kv_total
+
+
+def test_running_requests_come_before_new_ones_in_a_mixed_batch() -> None:
+    scheduler = build_scheduler("vllm", settings={"max_num_batched_tokens": 8, "block_size": 4, "num_blocks": 16})
+    scheduler.add(request("a", 6, 3), 0)
+    assert batch(step(scheduler)[0]) == {"a": 6}
+    scheduler.add(request("b", 12, 1), 1)
+    assert batch(step(scheduler)[0]) == {"a": 1, "b": 7}  # the prompt takes what the decode leaves
+    assert batch(step(scheduler)[0]) == {"a": 1, "b": 5}
+    assert step(scheduler) is None
+
+
+def test_decodes_wait_for_prompts_when_prefill_comes_first() -> None:
+    scheduler = build_scheduler(
+        "nano-vllm", settings={"max_num_batched_tokens": 8, "block_size": 4, "num_blocks": 16}
+    )
+    scheduler.add(request("a", 6, 3), 0)
+    assert batch(step(scheduler)[0]) == {"a": 6}
+    scheduler.add(request("b", 12, 2), 1)
+    assert batch(step(scheduler)[0]) == {"b": 8}
+    assert batch(step(scheduler)[0]) == {"b": 4}
+    assert batch(step(scheduler)[0]) == {"a": 1, "b": 1}
+
+
+def test_a_preempted_request_keeps_its_output_and_computes_its_prompt_again() -> None:
+    scheduler = build_scheduler(
+        "vllm", settings={"block_size": 2, "num_blocks": 4, "enable_prefix_caching": False, "max_model_len": 64}
+    )
+    scheduler.add(request("a", 3, 5), 0)
+    scheduler.add(request("b", 3, 5), 0)
+    story = []
+    while (done := step(scheduler)) is not None:
+        story.append((batch(done[0]), done[0].preempted))
+    assert story == [
+        ({"a": 3, "b": 3}, ()),
+        ({"a": 1, "b": 1}, ()),
+        ({"a": 1}, ("b",)),  # both need a third block and none is free: the last admitted gives way
+        ({"a": 1}, ()),
+        ({"a": 1}, ()),
+        ({"b": 5}, ()),  # prompt and two output tokens, in one prefill
+        ({"b": 1}, ()),
+        ({"b": 1}, ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "words"),
+    [(100, 1, "max_model_len is 64"), (30, 30, "need 15 KV blocks of 4, the pool has 8"), (0, 1, "at least 1")],
+)
+def test_a_request_that_never_fits_is_refused_and_the_rest_goes_on(prompt, max_tokens, words) -> None:
+    scheduler = build_scheduler("vllm", settings={"block_size": 4, "num_blocks": 8, "max_model_len": 64})
+    scheduler.add(request("fits", 4, 2), 0)
+    with pytest.raises(RequestError, match=words):
+        scheduler.add(request("big", prompt, max_tokens), 0)
+    assert batch(step(scheduler)[0]) == {"fits": 4}
+
+
+def test_wrong_names_and_settings_without_effect_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean vllm"):
+        build_scheduler("vlm")
+    with pytest.raises(ConfigError, match="did you mean fcfs"):
+        build_scheduler("vllm", "fcf")
+    with pytest.raises(ConfigError, match="did you mean num_blocks"):
+        build_scheduler("vllm", settings={"num_block": 3})
+    with pytest.raises(ConfigError, match="watermark has no effect under preset nano-vllm"):
+        build_scheduler("nano-vllm", settings={"watermark": 0.1})
+    with pytest.raises(ConfigError, match="has no policy 'priority'"):
+        build_scheduler("nano-vllm", "priority")
+    with pytest.raises(ConfigError, match="num_blocks is 0"):
+        build_scheduler("vllm", settings={"num_blocks": 0})
+
+
+def test_a_world_that_breaks_the_contract_is_told() -> None:
+    scheduler = build_scheduler("vllm")
+    assert scheduler.schedule(0) == Idle()
+    scheduler.add(request("a", 3, 2), 0)
+    plan = scheduler.schedule(0)
+    with pytest.raises(InvariantError, match="not complete"):
+        scheduler.schedule(1)
+    with pytest.raises(InvariantError, match="does not answer the step in flight"):
+        scheduler.complete(plan.step_id + 1, [(7,)], 1)
+    with pytest.raises(InvariantError, match="0 tokens came back, expected 1"):
+        scheduler.complete(plan.step_id, [()], 1)
