@@ -221,9 +221,7 @@ def _settings(record: RunRecord) -> tuple[tuple[str, object], ...]:
     return tuple(sorted(record.manifest.engine.settings.items()))
 
 
-def _figure(
-    metric: str, statistic: str, simulated: Sequence[pd.DataFrame], measured: Sequence[pd.DataFrame]
-) -> Figure:
+def _figure(metric: str, statistic: str, simulated: Sequence[pd.DataFrame], measured: Sequence[pd.DataFrame]) -> Figure:
     sim = [_statistic(frame, metric, statistic) for frame in simulated]
     real = [_statistic(frame, metric, statistic) for frame in measured]
     noise = (max(real) - min(real)) / 2 if len(real) > 1 else None

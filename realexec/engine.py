@@ -44,9 +44,7 @@ class Engine:
     delivered: an ExecutedStep a step, in order; last of all None, or the exception that ended the engine.
     """
 
-    def __init__(
-        self, scheduler: SchedulerLike, runner: PlanRunner, truth: Truth, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, scheduler: SchedulerLike, runner: PlanRunner, truth: Truth, clock: Callable[[], int]) -> None:
         self.delivered: queue.SimpleQueue[ExecutedStep | BaseException | None] = queue.SimpleQueue()
         self.rejected: dict[str, str] = {}
         self._scheduler = scheduler

@@ -35,12 +35,15 @@ class Replica:
         if not self._arrived.triggered:
             self._arrived.succeed()
 
+    def _now(self) -> int:
+        return int(self._env.now)
+
     def _run(self) -> Generator[simpy.Event, Any, None]:
         env, scheduler, cost = self._env, self._scheduler, self._cost
         while True:
             yield env.timeout(0)  # what else arrives at this instant is in the inbox after this
             self._take_arrivals()
-            schedule_at = env.now
+            schedule_at = self._now()
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle):
                 yield self._new_input(plan.wake_at)
@@ -48,21 +51,19 @@ class Replica:
             snapshot = scheduler.snapshot()
             step = features(plan)
             yield env.timeout(cost.schedule_time(step))
-            launch_at = env.now
+            launch_at = self._now()
             yield env.timeout(cost.execute_time(step))
-            host_at = env.now
+            host_at = self._now()
             tokens = self._truth.answer(plan)
             outcome = scheduler.complete(plan.step_id, tokens, host_at)
             delivered_at = host_at + (cost.return_time(step) if any(outcome.num_accepted) else 0)
-            self.receipts.append(
-                StepReceipt(plan, outcome, snapshot, schedule_at, launch_at, host_at, delivered_at)
-            )
+            self.receipts.append(StepReceipt(plan, outcome, snapshot, schedule_at, launch_at, host_at, delivered_at))
             yield env.timeout(cost.complete_time(step))
 
     def _take_arrivals(self) -> None:
         for request in sorted(self._inbox, key=lambda r: r.request_id):
             try:
-                self._scheduler.add(request, self._env.now)
+                self._scheduler.add(request, self._now())
             except RequestError as error:
                 self.rejected[request.request_id] = str(error)
         self._inbox.clear()
@@ -71,4 +72,4 @@ class Replica:
         self._arrived = self._env.event()
         if wake_at is None:
             return self._arrived
-        return self._arrived | self._env.timeout(wake_at - self._env.now)
+        return self._arrived | self._env.timeout(wake_at - self._now())

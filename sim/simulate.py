@@ -21,9 +21,7 @@ class SimulatedRun:
     rejected: dict[str, str]
 
 
-def simulate(
-    requests: Sequence[Request], truth: Truth, scheduler: SchedulerLike, cost: CostModel
-) -> SimulatedRun:
+def simulate(requests: Sequence[Request], truth: Truth, scheduler: SchedulerLike, cost: CostModel) -> SimulatedRun:
     """Open loop: each request is submitted at its arrival time; ends when all are served or rejected."""
     env = simpy.Environment(initial_time=0)
     replica = Replica(env, scheduler, cost, truth)
@@ -34,9 +32,7 @@ def simulate(
     return SimulatedRun(replica.receipts, replica.rejected)
 
 
-def _client(
-    env: simpy.Environment, replica: Replica, requests: Sequence[Request]
-) -> Generator[simpy.Event, Any, None]:
+def _client(env: simpy.Environment, replica: Replica, requests: Sequence[Request]) -> Generator[simpy.Event, Any, None]:
     ordered = sorted(requests, key=lambda r: (r.arrival_time, r.request_id))
     for arrival_time, together in groupby(ordered, key=lambda r: r.arrival_time):
         yield env.timeout(arrival_time - env.now)

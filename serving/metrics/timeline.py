@@ -85,9 +85,7 @@ def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> d
         for request_id in outcome.finished:
             tracks[request_id].finished = True
     return {
-        request_id: _timeline(arrivals[request_id], track)
-        for request_id, track in tracks.items()
-        if track.token_times
+        request_id: _timeline(arrivals[request_id], track) for request_id, track in tracks.items() if track.token_times
     }
 
 

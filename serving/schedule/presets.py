@@ -1,4 +1,4 @@
-"""A preset is a batcher and the settings it obeys; with a policy it makes a scheduler that behaves like a real engine."""
+"""A preset is a batcher and the settings it obeys; with a policy it makes a scheduler like a real engine's."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -26,7 +26,9 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "vllm": Preset("vLLM V1 (0.32.0): mixed chunked-prefill batches, running requests first", Mixed, ("fcfs", "priority")),
+    "vllm": Preset(
+        "vLLM V1 (0.32.0): mixed chunked-prefill batches, running requests first", Mixed, ("fcfs", "priority")
+    ),
     "nano-vllm": Preset(
         "nano-vLLM (bb823b3): prefill first, decodes wait",
         PrefillFirst,

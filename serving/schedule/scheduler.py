@@ -32,13 +32,13 @@ class Scheduler:
         return bool(self._live)
 
     def add(self, request: Request, now: int) -> None:
-        self._refuse_impossible(request)
+        self.refuse_impossible(request)
         state = RequestState.of(request)
         self._live[request.request_id] = state
         self._waiting.push(state)
 
-    def _refuse_impossible(self, request: Request) -> None:
-        """A request that passes can run to its end alone, so a queue of such requests always drains."""
+    def refuse_impossible(self, request: Request) -> None:
+        """Errors: RequestError. A request that passes can run to its end alone, so a queue always drains."""
         rid, prompt, config = request.request_id, request.prompt_len, self.config
         if rid in self._live:
             raise RequestError(f"request {rid}: this id is still being served; ids must be unique")

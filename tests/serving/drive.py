@@ -17,9 +17,7 @@ def request(
     return Request(request_id, arrival, tuple(prompt), max_tokens, priority=priority)
 
 
-def step(
-    scheduler: Scheduler, now: int = 0, token: Callable[[str], int] = lambda _: 7
-) -> tuple[Plan, Outcome] | None:
+def step(scheduler: Scheduler, now: int = 0, token: Callable[[str], int] = lambda _: 7) -> tuple[Plan, Outcome] | None:
     """One schedule-and-complete with every invariant checked; None when idle."""
     plan = scheduler.schedule(now)
     if isinstance(plan, Idle):

@@ -5,12 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.serving.drive import batch
 
 from serving.errors import RequestError
 from serving.request import Request
 from serving.schedule.contract import Idle
 from serving.schedule.presets import PRESETS, build_scheduler
+from tests.serving.drive import batch
 
 TRACES = Path(__file__).parents[3] / "shared" / "decision-traces"
 FILES = sorted(TRACES.glob("*/*.json"))

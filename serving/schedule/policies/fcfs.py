@@ -12,7 +12,7 @@ from serving.request import RequestState
 class _Queue(deque[RequestState]):
     push = deque.append
     push_preempted = deque.appendleft
-    pop = deque.popleft  # type: ignore[assignment]
+    pop = deque.popleft
 
     def peek(self) -> RequestState:
         return self[0]

@@ -1,0 +1,99 @@
+# make demo      a small run end to end; TRACE=, OUT= and SEED= are passed on when given
+# make test      everything CI checks: lint, types, layers, notebooks, unit tests
+# make setup     the environment in .venv; every target calls it, and it does nothing when up to date
+# make format    let ruff rewrite the code;   make lock   remake requirements.lock;   make clean
+#
+# PYTHON=...     the interpreter to build .venv from (3.11 or newer)
+
+SHELL := /bin/sh
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The stamp names what the environment was made from: the lock, the packages that the editable install maps, the
+# place (a copied environment would run the original's code). It begins life as $(HALF), which is there from
+# before the first change to $(VENV) until after the last: an environment whose set-up was interrupted has it,
+# and is made again from nothing.
+STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
+HALF := $(VENV)/.unfinished
+
+.PHONY: help setup demo test lint types layers notebooks unit format lock clean
+
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
+setup: $(STAMP)
+	@:
+
+$(STAMP):
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "servetwin needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || true)." >&2; \
+	    echo "Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@if [ -e $(HALF) ] || ! grep -qs "VIRTUAL_ENV=[\"']*$(CURDIR)/$(VENV)" $(BIN)/activate; then \
+	    mkdir -p $(VENV) && touch $(HALF) && find $(VENV) -mindepth 1 ! -path $(HALF) -delete && \
+	    echo "Setting up $(VENV) with $$("$(PYTHON)" --version): about 120 packages, 1 to 2 minutes ..." >&2 && \
+	    "$(PYTHON)" -m venv $(VENV); \
+	else \
+	    touch $(HALF) && rm -f $(VENV)/.installed-* && \
+	    echo "Bringing $(VENV) up to date with requirements.lock ..." >&2; \
+	fi
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@mv $(HALF) $(STAMP)
+	@echo "$(VENV) is ready." >&2
+
+demo: setup
+	@$(BIN)/servetwin demo $(if $(TRACE),--trace "$(TRACE)") $(if $(OUT),--out "$(OUT)") $(if $(SEED),--seed "$(SEED)")
+
+# Quickest first; pytest last, so that its count is the last line. The first failure ends it.
+test: lint types layers notebooks unit
+
+lint: setup
+	@echo "== ruff"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup
+	@echo "== mypy"
+	@$(BIN)/mypy
+
+layers: setup
+	@echo "== import-linter"
+	@$(BIN)/lint-imports --no-logo
+
+notebooks: setup
+	@echo "== notebooks"
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && for source in notebooks/*.py; do \
+	    [ -e "$$source" ] || { echo "none yet"; break; }; \
+	    echo "$$source"; \
+	    $(BIN)/jupytext --quiet --to ipynb --set-kernel python3 --execute --output "$$out/$$(basename "$$source" .py).ipynb" "$$source" || exit 1; \
+	done
+
+unit: setup
+	@echo "== pytest"
+	@$(BIN)/python -m pytest -q
+
+format: setup
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+# pip-compile keeps every pin that is there and still fits: edit or delete a line to move it. What it writes of
+# this machine (a local version such as +cpu, and the CUDA packages of a CUDA build) is taken out again.
+lock:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	"$(PYTHON)" -m venv "$$tmp/venv" && "$$tmp/venv/bin/pip" install -qq pip-tools && \
+	cp pyproject.toml requirements.lock "$$tmp" && \
+	(cd "$$tmp" && venv/bin/pip-compile -q --all-extras --strip-extras --allow-unsafe --no-header --no-emit-options \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line \
+	    --output-file=requirements.lock pyproject.toml) && \
+	{ sed '/^$$/q' requirements.lock; \
+	  sed -e '/^#/d' -e '/^$$/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e 's/^\([^ ]*\)+[a-z0-9.]*/\1/' -e 's/ (pyproject.toml)//' \
+	      -e 's/^\(triton==[^ ]*\) */\1 ; sys_platform == "linux"  /' \
+	      -e 's/^\(torch==[^ ]*\) .*/\1  # via servetwin; see above/' -e 's/  *#/  #/' \
+	      "$$tmp/requirements.lock"; } > "$$tmp/new" && cp "$$tmp/new" requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,208 @@
+"""From a warm engine to a profile: measure designed batches, serve online, fit, check on held-out steps.
+
+The budget is divided: designed batches first, then a saturated run (capacity) and an open-loop run at 60 % of it,
+whose steps show the engine's own costs and join the fit.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calibration.design import design
+from calibration.fit import EXECUTE, OVERHEAD, fit, predict
+from calibration.machine import hardware, software
+from calibration.measure import measure
+from calibration.online import saturated_rate, step_rows
+from calibration.traffic import AZURE_CONVERSATION, Traffic
+from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
+from serving.cost import StepFeatures
+from serving.errors import MeasurementError
+from serving.schedule.config import EngineConfig
+from serving.schedule.contract import StepReceipt
+from serving.schedule.presets import build_scheduler
+from workloads.truth import Truth
+from workloads.workload import materialize
+
+DESIGNED_SHARE = 0.6
+SATURATED_SHARE = 0.2
+HELD_OUT_SHARE = 0.2
+OPEN_LOOP_LOAD = 0.6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """samples: every measured step, one row each; where says designed, saturated or open-loop."""
+
+    profile: Profile
+    samples: pd.DataFrame
+
+
+Say = Callable[[str], None]
+
+
+def calibrate(
+    runner: Any,
+    config: EngineConfig,
+    budget_s: float,
+    seed: int = 0,
+    traffic: Traffic = AZURE_CONVERSATION,
+    say: Say = lambda text: None,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Calibration:
+    """budget_s: seconds to measure for. traffic: what the online part serves, and capacity is stated for.
+
+    Errors: MeasurementError where the machine or the budget does not allow a sound measurement.
+    """
+    if not budget_s > 0:
+        raise MeasurementError(f"the budget is {budget_s} s; give the seconds to measure for")
+    shapes = design(config, seed)
+    say(f"{len(shapes)} designed batches: decode, prefill and mixed steps")
+    designed, drift = measure(runner, shapes, DESIGNED_SHARE * budget_s, seed, progress)
+    designed = designed.rename(columns={"wall_ms": "execute_ms"}).assign(where="designed")
+    first = fit(EXECUTE, designed, "execute_ms", _weights(designed))
+
+    say("online: a saturated run for capacity, then an open-loop run")
+    guess = _guess_rate(first, traffic, config)
+    saturated_s = SATURATED_SHARE * budget_s
+    saturated = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
+    capacity = saturated_rate(saturated)
+    progress((DESIGNED_SHARE + SATURATED_SHARE) * budget_s)
+    rate = OPEN_LOOP_LOAD * capacity
+    open_s = (1 - DESIGNED_SHARE - SATURATED_SHARE) * budget_s
+    open_loop = [
+        _serve(runner, config, preset, rate, max(20, round(rate * open_s / 2)), seed + 2 + k, traffic)
+        for k, preset in enumerate(("vllm", "nano-vllm"))
+    ]
+    progress(budget_s)
+    online = [step_rows(saturated).assign(where="saturated")]
+    online += [step_rows(receipts).assign(where="open-loop") for receipts in open_loop]
+    samples = pd.concat([designed, *online], ignore_index=True)
+    samples["held_out"] = _held_out(samples, seed)
+    samples["disturbed"] = samples["disturbed"].fillna(False).astype(bool)
+    profile = _profile(runner, config, samples, drift, capacity, traffic)
+    return Calibration(profile, samples)
+
+
+def _serve(
+    runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
+) -> list[StepReceipt]:
+    """Serve a drawn workload; rate None: all at once."""
+    from realexec.load import execute
+
+    drawn = traffic.draw(rate, requests, seed)
+    scheduler = build_scheduler(preset, settings=asdict(config))
+    return execute(materialize(drawn), Truth(drawn), scheduler, runner).receipts
+
+
+def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> float:
+    """Requests per second that the first fit promises for the mean request with half the seats taken."""
+    prompt, output = traffic.mean_lengths()
+    seqs = config.max_num_seqs // 2
+    mixed = dict.fromkeys(StepFeatures.names(), 0.0) | {
+        "num_seqs": seqs,
+        "num_tokens": seqs * (1 + prompt / output),
+        "num_sampled": seqs,
+        "prefill_pairs": seqs / output * prompt**2 / 2,
+        "decode_context": seqs * (prompt + output / 2),
+        "num_prefill_seqs": seqs / output,
+    }
+    step_ms = float(predict(terms, pd.DataFrame([mixed]))[0])
+    return seqs / output / (step_ms / 1e3)
+
+
+def _weights(samples: pd.DataFrame) -> np.ndarray:
+    """One over the step's time, so that errors count in percent; disturbed steps count nothing."""
+    weights = 1.0 / samples["execute_ms"].to_numpy(dtype=float)
+    if "disturbed" in samples:
+        weights[samples["disturbed"].to_numpy(dtype=bool)] = 0.0
+    return weights
+
+
+def _held_out(samples: pd.DataFrame, seed: int) -> np.ndarray:
+    """A fifth of the designed shapes, whole, and the last fifth of each online run. Shape [samples], bool."""
+    rng = Random(seed)
+    shapes = sorted(samples["shape"].dropna().unique())
+    chosen = set(rng.sample(shapes, round(HELD_OUT_SHARE * len(shapes))))
+    held = samples["shape"].isin(chosen).to_numpy()
+    for where in ("saturated", "open-loop"):
+        rows = np.flatnonzero((samples["where"] == where).to_numpy())
+        held[rows[len(rows) - round(HELD_OUT_SHARE * len(rows)) :]] = True
+    return held
+
+
+def _profile(
+    runner: Any,
+    config: EngineConfig,
+    samples: pd.DataFrame,
+    drift: dict[str, float],
+    capacity: float,
+    traffic: Traffic,
+) -> Profile:
+    usable = samples[~samples["disturbed"]]
+    training, held_out = usable[~usable["held_out"]], usable[usable["held_out"]]
+    checked = fit(EXECUTE, training, "execute_ms", _weights(training))
+    execute = fit(EXECUTE, usable, "execute_ms", _weights(usable))
+    ones = np.ones(len(usable))
+    shape = runner.shape
+    return Profile(
+        name=f"{shape.name}-cpu",
+        model=shape.identity(),
+        hardware=hardware(),
+        software=software(),
+        conditions={
+            "compute_threads": runner.num_threads,
+            "settings": asdict(config),
+            **drift,
+            "disturbed_samples": int(samples["disturbed"].sum()),
+        },
+        execute=execute,
+        schedule=fit(OVERHEAD, usable, "schedule_ms", ones),
+        complete=fit(OVERHEAD, usable, "complete_ms", ones),
+        return_=fit(OVERHEAD, usable, "return_ms", ones),
+        residual=_residual(execute, usable),
+        hull={name: (float(usable[name].min()), float(usable[name].max())) for name in StepFeatures.names()},
+        kv=KVCapacity(
+            num_blocks=config.num_blocks,
+            block_size=config.block_size,
+            bytes_per_token=shape.kv_bytes_per_token(4),
+        ),
+        capacity={"requests_per_s": capacity, "traffic": traffic.name},
+        held_out=_errors(checked, held_out),
+        probe={"ms": drift["probe_ms"]},
+    )
+
+
+def _errors(terms: CostTerms, samples: pd.DataFrame) -> dict[str, Any]:
+    """Relative errors of terms on samples they were not fitted to, by where the steps come from."""
+    error = np.abs(predict(terms, samples) / samples["execute_ms"].to_numpy(dtype=float) - 1)
+    bias = predict(terms, samples).sum() / samples["execute_ms"].sum() - 1
+    found: dict[str, Any] = {"steps": len(samples), "median": float(np.median(error)), "total_time": float(bias)}
+    for where in samples["where"].unique():
+        chosen = (samples["where"] == where).to_numpy()
+        found[where] = {
+            "steps": int(chosen.sum()),
+            "median": float(np.median(error[chosen])),
+            "p90": float(np.percentile(error[chosen], 90)),
+        }
+    return found
+
+
+def _residual(terms: CostTerms, samples: pd.DataFrame) -> dict[str, ResidualNoise]:
+    """Relative residuals of the fit, by kind of step."""
+    relative = samples["execute_ms"].to_numpy(dtype=float) / predict(terms, samples) - 1
+    prefills = samples["num_prefill_seqs"].to_numpy()
+    kinds = np.where(prefills == 0, "decode", np.where(prefills == samples["num_seqs"], "prefill", "mixed"))
+    return {
+        kind: ResidualNoise(
+            steps=int((kinds == kind).sum()),
+            relative_std=float(relative[kinds == kind].std()),
+            relative_p50_abs=float(np.percentile(np.abs(relative[kinds == kind]), 50)),
+            relative_p90_abs=float(np.percentile(np.abs(relative[kinds == kind]), 90)),
+        )
+        for kind in ("decode", "prefill", "mixed")
+        if (kinds == kind).any()
+    }

@@ -1,0 +1,93 @@
+"""Fit a cost model: non-negative least squares over terms with a physical name each.
+
+A step's time is a sum of terms. A ramp is a term that grows only between two values of its feature: its coefficient
+is what one more token costs in that range, so a run of ramps says how the price of a row changes with the size
+of the matrix product. Coefficients cannot be negative, so a prediction outside the measured region grows as physics
+would have it and is never negative.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from records.profile import CostTerms, Term
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """A term before its coefficient is known: clip(feature, low, high) - low; feature "one" is the constant 1."""
+
+    name: str
+    feature: str
+    meaning: str
+    low: float = 0.0
+    high: float = _INFINITY
+
+    def column(self, samples: pd.DataFrame) -> np.ndarray:
+        """shape [samples]"""
+        values = np.ones(len(samples)) if self.feature == "one" else samples[self.feature].to_numpy(dtype=float)
+        return np.clip(values, self.low, self.high) - self.low
+
+
+def ramps(name: str, feature: str, meaning: str, knots: Sequence[float]) -> list[Basis]:
+    edges = [*knots, _INFINITY]
+    return [
+        Basis(f"{name} {low:g}-{'' if high == _INFINITY else f'{high:g}'}", feature, meaning, low, high)
+        for low, high in pairwise(edges)
+    ]
+
+
+EXECUTE = (
+    Basis("launch", "one", "fixed cost of a step: dispatch and one read of the weights"),
+    *ramps("linear", "num_tokens", "linear layers, per token", (0, 2, 8, 32, 128, 512)),
+    *ramps("head", "num_sampled", "LM head and sampling, per sampled token", (0, 2, 8, 32)),
+    Basis("sequence", "num_seqs", "per sequence"),
+    Basis("prefill sequence", "num_prefill_seqs", "per prefill sequence"),
+    Basis("prefill attention", "prefill_pairs", "per query-key pair of prefill attention"),
+    Basis("prefill read", "prefill_context", "per stored token that a prefill reads"),
+    Basis("decode read", "decode_context", "per stored token that a decode reads"),
+)
+OVERHEAD = (
+    Basis("call", "one", "fixed cost"),
+    Basis("sequence", "num_seqs", "per sequence"),
+    Basis("prefill sequence", "num_prefill_seqs", "per prefill sequence"),
+    Basis("prefill token", "prefill_tokens", "per prompt token"),
+)
+
+
+def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, weights: np.ndarray) -> CostTerms:
+    """Coefficients that minimise the weighted squared error of target [ms]; terms of no weight are left out."""
+    known = samples[target].notna().to_numpy()
+    samples, weights = samples[known], weights[known]
+    matrix = np.stack([b.column(samples) for b in basis], axis=1)
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
+    coefficients, _ = nnls(matrix / scale * weights[:, None], samples[target].to_numpy(dtype=float) * weights)
+    return CostTerms(
+        terms=tuple(
+            Term(
+                name=b.name,
+                feature=b.feature,
+                low=b.low,
+                high=None if b.high == _INFINITY else b.high,
+                coefficient_ms=float(c),
+                meaning=b.meaning,
+            )
+            for b, c in zip(basis, coefficients / scale, strict=True)
+            if c > 0
+        )
+    )
+
+
+def predict(terms: CostTerms, samples: pd.DataFrame) -> np.ndarray:
+    """Milliseconds, shape [samples]."""
+    total = np.zeros(len(samples))
+    for t in terms.terms:
+        basis = Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high)
+        total += t.coefficient_ms * basis.column(samples)
+    return total

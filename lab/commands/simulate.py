@@ -1,0 +1,42 @@
+"""servetwin simulate"""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lab.options import EngineOptions, Force, Json
+
+ENGINE = EngineOptions()
+
+
+def simulate(
+    *,
+    workload: Annotated[Path, Parameter(help="Workload, JSONL.")],
+    profile: Annotated[Path, Parameter(help="Profile that servetwin calibrate wrote, JSON.")],
+    out: Annotated[Path, Parameter(help="Folder of the run record to write.")],
+    engine: EngineOptions = ENGINE,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Run a workload on the simulated engine, its clock driven by a measured profile.
+
+    Times are printed in milliseconds; the record's files hold seconds. Same input, same bytes.
+
+    Example: servetwin simulate --workload w.jsonl --profile profile.json --preset vllm --out sim/
+    """
+    from lab.runs import simulate_run
+    from lab.summary import print_summary
+    from records.profile import read_profile
+    from workloads.jsonl import read_jsonl
+
+    record = simulate_run(
+        out,
+        read_jsonl(workload),
+        read_profile(profile),
+        engine.preset,
+        engine.policy,
+        engine.settings(),
+        force=force,
+    )
+    print_summary(record, json)

@@ -1,0 +1,52 @@
+"""Options that several verbs share."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which scheduler decides, and the settings it obeys; what is not given keeps the preset's default."""
+
+    preset: Annotated[str, Parameter(help="Batching rules: vllm (mixed batches) or nano-vllm (prefill first).")] = (
+        "vllm"
+    )
+    policy: Annotated[str, Parameter(help="Order and victims: fcfs; vllm also has priority.")] = "fcfs"
+    max_num_seqs: Annotated[int | None, Parameter(help="Sequences running at once. Default 128.")] = None
+    max_num_batched_tokens: Annotated[int | None, Parameter(help="Token budget of a step. Default 2048 tokens.")] = None
+    max_model_len: Annotated[int | None, Parameter(help="Prompt and output of one request. Default 4096 tokens.")] = (
+        None
+    )
+    block_size: Annotated[int | None, Parameter(help="Tokens a KV block. Default 16.")] = None
+    num_blocks: Annotated[
+        int | None, Parameter(help="KV blocks in the pool. Default: as many as the model's KV budget holds.")
+    ] = None
+    enable_prefix_caching: Annotated[bool | None, Parameter(help="Reuse KV blocks of equal prefixes. Default on.")] = (
+        None
+    )
+    enable_chunked_prefill: Annotated[bool | None, Parameter(help="Split prompts over steps (vllm). Default on.")] = (
+        None
+    )
+    long_prefill_token_threshold: Annotated[
+        int | None, Parameter(help="Most prompt tokens of one request in a step (vllm). Default 0: no limit.")
+    ] = None
+    watermark: Annotated[
+        float | None, Parameter(help="Share of the pool kept free on admission (vllm). Default 0.")
+    ] = None
+    scheduler_reserve_full_isl: Annotated[
+        bool | None, Parameter(help="Admit only if the whole prompt fits (vllm). Default on.")
+    ] = None
+
+    def settings(self) -> dict[str, object]:
+        """The settings that were given."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("preset", "policy")}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+Json = Annotated[bool, Parameter(help="Print the result as one JSON object.", negative=())]
+Force = Annotated[bool, Parameter(help="Replace a run record that is already there.", negative=())]
+Model = Annotated[str, Parameter(help="Model shape with random weights: 15m, 110m or 600m (parameters).")]
+Threads = Annotated[int, Parameter(help="Compute threads. More than one is faster only while nothing else runs.")]

@@ -1,0 +1,160 @@
+"""How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from records.inputs import RecordedScheduler
+from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
+from records.profile import Profile
+from records.profile_cost import ProfileCost
+from records.run import RunData, RunRecord, read_run, write_run
+from serving.cost import features
+from serving.errors import ConfigError, RequestError, WorkloadError
+from serving.request import Request
+from serving.schedule.config import EngineConfig
+from serving.schedule.contract import StepReceipt
+from serving.schedule.presets import build_scheduler
+from serving.schedule.scheduler import Scheduler
+from workloads.truth import Truth
+from workloads.workload import Workload, materialize
+
+
+def scheduler_of(identity: EngineIdentity) -> Scheduler:
+    """The scheduler that a manifest describes."""
+    return build_scheduler(identity.preset, identity.policy, identity.settings)
+
+
+def simulate_run(
+    folder: Path,
+    workload: Workload,
+    profile: Profile,
+    preset: str,
+    policy: str,
+    settings: dict[str, object],
+    force: bool = False,
+) -> RunRecord:
+    """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's."""
+    from sim.simulate import simulate
+
+    settings = {"num_blocks": profile.kv.num_blocks, "block_size": profile.kv.block_size, **settings}
+    scheduler = build_scheduler(preset, policy, settings)
+    requests = _servable(workload, scheduler)
+    recorded = RecordedScheduler(scheduler)
+    cost = ProfileCost(profile)
+    run = simulate(requests, Truth(workload), recorded, cost)
+    manifest = Manifest(
+        world="simulated",
+        engine=_identity(preset, policy, scheduler),
+        workload=_workload_identity(workload),
+        model=profile.model,
+        profile=ProfileIdentity(name=profile.name, sha256=profile.sha256()),
+        conditions={"steps": len(run.receipts), "outside_hull": _outside_hull(cost, run.receipts)},
+        unvalidated=_unvalidated(profile, scheduler),
+    )
+    data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
+    write_run(folder, manifest, data, force=force)
+    return read_run(folder)
+
+
+def execute_run(
+    folder: Path,
+    workload: Workload,
+    runner: Any,
+    preset: str,
+    policy: str,
+    settings: dict[str, object],
+    seed: int = 0,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> RunRecord:
+    """Execute a workload on a warm runner in real time and write its record."""
+    from calibration.machine import hardware, software
+    from calibration.measure import probe
+    from realexec.load import execute
+
+    settings = {"num_blocks": runner.num_blocks, "block_size": runner.block_size, **settings}
+    scheduler = build_scheduler(preset, policy, settings)
+    requests = _servable(workload, scheduler)
+    recorded = RecordedScheduler(scheduler)
+    probe_ms = probe(runner)
+    run = execute(requests, Truth(workload), recorded, runner, progress)
+    lateness = sorted(run.lateness) or [0]
+    manifest = Manifest(
+        world="real",
+        engine=_identity(preset, policy, scheduler),
+        workload=_workload_identity(workload),
+        model=runner.shape.identity(),
+        seed=seed,
+        hardware=hardware(),
+        software=software(),
+        conditions={
+            "compute_threads": runner.num_threads,
+            "probe_ms": probe_ms,
+            "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
+            "submit_lateness_max_s": lateness[-1] / 1e9,
+        },
+        unvalidated=[],
+    )
+    data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
+    write_run(folder, manifest, data, force=force)
+    return read_run(folder)
+
+
+def load_runner(model: str, settings: dict[str, object], threads: int, seed: int) -> Any:
+    """A runner with random weights, warmed up. Errors: ConfigError, BlockedError where torch is absent."""
+    from realexec.capacity import default_num_blocks
+    from realexec.runner import Runner
+    from realexec.shapes import shape
+
+    if threads < 1:
+        raise ConfigError(f"--threads is {threads}; it must be at least 1")
+    chosen = shape(model)
+    defaults = EngineConfig()
+    block_size = int(str(settings.get("block_size", defaults.block_size)))
+    num_blocks = int(str(settings.get("num_blocks", default_num_blocks(chosen, block_size))))
+    replace(defaults, block_size=block_size, num_blocks=num_blocks)  # refuses nonsense before memory is taken
+    runner = Runner(chosen, num_blocks=num_blocks, block_size=block_size, seed=seed, num_threads=threads)
+    runner.warm_up()
+    return runner
+
+
+def _servable(workload: Workload, scheduler: Scheduler) -> Sequence[Request]:
+    """The workload's requests. Errors: ConfigError naming the first that the engine could never serve."""
+    requests = materialize(workload)
+    for request in requests:
+        try:
+            scheduler.refuse_impossible(request)
+        except RequestError as error:
+            raise WorkloadError(f"workload {workload.name}: {error}") from error
+    return requests
+
+
+def _identity(preset: str, policy: str, scheduler: Scheduler) -> EngineIdentity:
+    return EngineIdentity(preset=preset, policy=policy, settings=asdict(scheduler.config))
+
+
+def _workload_identity(workload: Workload) -> WorkloadIdentity:
+    return WorkloadIdentity(name=workload.name, sha256=workload.sha256, num_requests=len(workload.requests))
+
+
+def _outside_hull(cost: ProfileCost, receipts: Sequence[StepReceipt]) -> dict[str, float]:
+    """How many steps, and what share of simulated step time, lie outside the batches the profile measured."""
+    outside = [r for r in receipts if cost.outside_hull(features(r.plan))]
+    total = sum(r.host_at - r.launch_at for r in receipts)
+    return {
+        "steps": len(outside),
+        "time_share": sum(r.host_at - r.launch_at for r in outside) / total if total else 0.0,
+    }
+
+
+def _unvalidated(profile: Profile, scheduler: Scheduler) -> list[str]:
+    """What in a simulated run no measurement on this profile's hardware has checked."""
+    config, found = scheduler.config, []
+    if config.num_blocks > profile.kv.num_blocks or config.block_size != profile.kv.block_size:
+        found.append(
+            f"KV pool of {config.num_blocks} blocks of {config.block_size}; measured with "
+            f"{profile.kv.num_blocks} of {profile.kv.block_size}"
+        )
+    return found
