@@ -1,5 +1,6 @@
 """From a warm engine to a profile: measure designed batches, serve online, fit, check on held-out steps.
 
+All times are put on one speed: each step's time is divided by what the probe took around it, because the machine drifts.
 The budget is divided: designed batches first, then a saturated run (capacity) and an open-loop run at 60 % of it,
 whose steps show the engine's own costs and join the fit.
 """
@@ -15,7 +16,7 @@ import pandas as pd
 from calibration.design import design
 from calibration.fit import EXECUTE, OVERHEAD, fit, predict
 from calibration.machine import hardware, software
-from calibration.measure import measure
+from calibration.measure import drift, measure, probe
 from calibration.online import saturated_rate, step_rows
 from calibration.traffic import AZURE_CONVERSATION, Traffic
 from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
@@ -61,41 +62,42 @@ def calibrate(
         raise MeasurementError(f"the budget is {budget_s} s; give the seconds to measure for")
     shapes = design(config, seed)
     say(f"{len(shapes)} designed batches: decode, prefill and mixed steps")
-    designed, drift = measure(runner, shapes, DESIGNED_SHARE * budget_s, seed, progress)
-    designed = designed.rename(columns={"wall_ms": "execute_ms"}).assign(where="designed")
+    designed = measure(runner, shapes, DESIGNED_SHARE * budget_s, seed, progress).assign(where="designed")
     first = fit(EXECUTE, designed, "execute_ms", _weights(designed))
 
     say("online: a saturated run for capacity, then an open-loop run")
     guess = _guess_rate(first, traffic, config)
     saturated_s = SATURATED_SHARE * budget_s
-    saturated = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
-    capacity = saturated_rate(saturated)
+    receipts, before = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
+    capacity = saturated_rate(receipts)
+    online = [step_rows(receipts).assign(where="saturated", probe_ms=before)]
     progress((DESIGNED_SHARE + SATURATED_SHARE) * budget_s)
     rate = OPEN_LOOP_LOAD * capacity
     open_s = (1 - DESIGNED_SHARE - SATURATED_SHARE) * budget_s
-    open_loop = [
-        _serve(runner, config, preset, rate, max(20, round(rate * open_s / 2)), seed + 2 + k, traffic)
-        for k, preset in enumerate(("vllm", "nano-vllm"))
-    ]
+    for k, preset in enumerate(("vllm", "nano-vllm")):
+        wanted = max(20, round(rate * open_s / 2))
+        receipts, before = _serve(runner, config, preset, rate, wanted, seed + 2 + k, traffic)
+        online.append(step_rows(receipts).assign(where="open-loop", probe_ms=before))
     progress(budget_s)
-    online = [step_rows(saturated).assign(where="saturated")]
-    online += [step_rows(receipts).assign(where="open-loop") for receipts in open_loop]
     samples = pd.concat([designed, *online], ignore_index=True)
     samples["held_out"] = _held_out(samples, seed)
-    samples["disturbed"] = samples["disturbed"].fillna(False).astype(bool)
-    profile = _profile(runner, config, samples, drift, capacity, traffic)
+    samples["disturbed"] = samples["disturbed"].eq(True)
+    samples["normal_ms"] = samples["execute_ms"] * samples["probe_ms"].median() / samples["probe_ms"]
+    profile = _profile(runner, config, samples, capacity, traffic)
     return Calibration(profile, samples)
 
 
 def _serve(
     runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
-) -> list[StepReceipt]:
-    """Serve a drawn workload; rate None: all at once."""
+) -> tuple[list[StepReceipt], float]:
+    """Serve a drawn workload; rate None: all at once. Returns the steps, and the mean of the probes around them."""
     from realexec.load import execute
 
     drawn = traffic.draw(rate, requests, seed)
     scheduler = build_scheduler(preset, settings=asdict(config))
-    return execute(materialize(drawn), Truth(drawn), scheduler, runner).receipts
+    before = probe(runner)
+    receipts = execute(materialize(drawn), Truth(drawn), scheduler, runner).receipts
+    return receipts, (before + probe(runner)) / 2
 
 
 def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> float:
@@ -115,7 +117,7 @@ def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> flo
 
 
 def _weights(samples: pd.DataFrame) -> np.ndarray:
-    """One over the step's time, so that errors count in percent; disturbed steps count nothing."""
+    """One over the step's time, so that errors count in percent; disturbed steps count nothing. Shape [samples]."""
     weights = 1.0 / samples["execute_ms"].to_numpy(dtype=float)
     if "disturbed" in samples:
         weights[samples["disturbed"].to_numpy(dtype=bool)] = 0.0
@@ -127,7 +129,7 @@ def _held_out(samples: pd.DataFrame, seed: int) -> np.ndarray:
     rng = Random(seed)
     shapes = sorted(samples["shape"].dropna().unique())
     chosen = set(rng.sample(shapes, round(HELD_OUT_SHARE * len(shapes))))
-    held = samples["shape"].isin(chosen).to_numpy()
+    held = samples["shape"].isin(chosen).to_numpy(copy=True)
     for where in ("saturated", "open-loop"):
         rows = np.flatnonzero((samples["where"] == where).to_numpy())
         held[rows[len(rows) - round(HELD_OUT_SHARE * len(rows)) :]] = True
@@ -138,14 +140,13 @@ def _profile(
     runner: Any,
     config: EngineConfig,
     samples: pd.DataFrame,
-    drift: dict[str, float],
     capacity: float,
     traffic: Traffic,
 ) -> Profile:
     usable = samples[~samples["disturbed"]]
     training, held_out = usable[~usable["held_out"]], usable[usable["held_out"]]
-    checked = fit(EXECUTE, training, "execute_ms", _weights(training))
-    execute = fit(EXECUTE, usable, "execute_ms", _weights(usable))
+    checked = fit(EXECUTE, training, "normal_ms", _weights(training))
+    execute = fit(EXECUTE, usable, "normal_ms", _weights(usable))
     ones = np.ones(len(usable))
     shape = runner.shape
     return Profile(
@@ -156,7 +157,7 @@ def _profile(
         conditions={
             "compute_threads": runner.num_threads,
             "settings": asdict(config),
-            **drift,
+            "speed_drift": drift(samples),
             "disturbed_samples": int(samples["disturbed"].sum()),
         },
         execute=execute,
@@ -172,14 +173,14 @@ def _profile(
         ),
         capacity={"requests_per_s": capacity, "traffic": traffic.name},
         held_out=_errors(checked, held_out),
-        probe={"ms": drift["probe_ms"]},
+        probe={"ms": float(samples["probe_ms"].median())},
     )
 
 
 def _errors(terms: CostTerms, samples: pd.DataFrame) -> dict[str, Any]:
     """Relative errors of terms on samples they were not fitted to, by where the steps come from."""
-    error = np.abs(predict(terms, samples) / samples["execute_ms"].to_numpy(dtype=float) - 1)
-    bias = predict(terms, samples).sum() / samples["execute_ms"].sum() - 1
+    error = np.abs(predict(terms, samples) / samples["normal_ms"].to_numpy(dtype=float) - 1)
+    bias = predict(terms, samples).sum() / samples["normal_ms"].sum() - 1
     found: dict[str, Any] = {"steps": len(samples), "median": float(np.median(error)), "total_time": float(bias)}
     for where in samples["where"].unique():
         chosen = (samples["where"] == where).to_numpy()
@@ -193,7 +194,7 @@ def _errors(terms: CostTerms, samples: pd.DataFrame) -> dict[str, Any]:
 
 def _residual(terms: CostTerms, samples: pd.DataFrame) -> dict[str, ResidualNoise]:
     """Relative residuals of the fit, by kind of step."""
-    relative = samples["execute_ms"].to_numpy(dtype=float) / predict(terms, samples) - 1
+    relative = samples["normal_ms"].to_numpy(dtype=float) / predict(terms, samples) - 1
     prefills = samples["num_prefill_seqs"].to_numpy()
     kinds = np.where(prefills == 0, "decode", np.where(prefills == samples["num_seqs"], "prefill", "mixed"))
     return {

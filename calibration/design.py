@@ -31,15 +31,18 @@ class BatchShape:
         return tuple((stored, 1) for stored in self.decodes) + self.prefills
 
 
-REFERENCE = BatchShape(decodes=(128,) * 8)
-"""The probe: one fixed batch, measured with every profile and run, that shows whether the machine has changed."""
+DRAWN = 40
+
+REFERENCE = BatchShape(decodes=(128,) * 16, prefills=((0, 96),))
+"""The probe: one fixed mixed batch, timed with every profile and every run, that shows the machine's speed then."""
 
 
 def design(config: EngineConfig, seed: int) -> list[BatchShape]:
     """The batches to measure under these settings; the same seed gives the same design."""
     rng = Random(seed)
     shapes = [s for s in (*_decodes(config, rng), *_prefills(config), *_mixed(config, rng)) if _fits(s, config)]
-    while len(shapes) % 4 or len(shapes) < 96:
+    wanted = len(shapes) + DRAWN
+    while len(shapes) < wanted:
         if _fits(drawn := _draw(config, rng), config):
             shapes.append(drawn)
     return shapes

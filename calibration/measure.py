@@ -2,11 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from random import Random
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from calibration.design import REFERENCE, BatchShape, plan_of
@@ -14,8 +15,8 @@ from serving.cost import features
 from serving.errors import MeasurementError
 
 FEWEST_PASSES = 2
-PROBE_EVERY = 24
-LARGEST_DRIFT = 1.5
+PROBE_EVERY = 20
+LARGEST_DRIFT = 2.0
 
 
 class StepTimer:
@@ -43,10 +44,10 @@ class StepTimer:
         self._resident = ()
 
 
-def probe(runner: Any, repeats: int = 15) -> float:
+def probe(runner: Any, repeats: int = 9) -> float:
     """Median milliseconds of the reference batch."""
     timer = StepTimer(runner)
-    times = [timer.time(REFERENCE)["wall_ms"] for _ in range(repeats + 2)][2:]
+    times = [timer.time(REFERENCE)["wall_ms"] for _ in range(repeats + 1)][1:]
     timer.clear()
     return statistics.median(times)
 
@@ -57,48 +58,53 @@ def measure(
     budget_s: float,
     seed: int,
     progress: Callable[[float], None] = lambda seconds: None,
-) -> tuple[pd.DataFrame, dict[str, float]]:
+) -> pd.DataFrame:
     """Measure all shapes again and again, in a new random order each pass, until the budget is spent.
 
-    Returns samples, a row a step (shape: its index; disturbed: the thread lost the processor while it ran), and the
-    drift: probe_ms, and probe_max_over_min of the probe's medians over the session.
+    Returns a row a step: shape (its index), its features, execute_ms, cpu_ms, disturbed (the thread lost the processor
+    while it ran), and probe_ms: what the reference batch took around that time.
     Errors: MeasurementError if the budget does not allow two passes, or the machine changes speed by half.
     """
     rng = Random(seed)
     timer = StepTimer(runner)
     rows: list[dict[str, float]] = []
-    probes: list[float] = []
+    probes: list[tuple[float, float]] = []  # (seconds, milliseconds)
     began = time.perf_counter()
     for _ in range(2):
-        timer.time(shapes[0])
-    passes = 0
-    while True:
-        order = list(range(len(shapes)))
-        rng.shuffle(order)
-        for position, index in enumerate(order):
-            if position % PROBE_EVERY == 0:
-                probes.append(statistics.median(timer.time(REFERENCE)["wall_ms"] for _ in range(5)))
-            row = timer.time(shapes[index])
-            rows.append({"shape": index, "pass": passes, **row})
-            elapsed = time.perf_counter() - began
-            progress(min(elapsed, budget_s))
-            if elapsed > budget_s and passes >= FEWEST_PASSES:
-                break
-            if elapsed > 4 * budget_s:
-                raise MeasurementError(
-                    f"{passes} passes over {len(shapes)} batches took {elapsed:.0f} s, two are the least; "
-                    f"raise --budget above {elapsed * FEWEST_PASSES / max(1, passes + position / len(order)):.0f} s"
-                )
-        passes += 1
-        if time.perf_counter() - began > budget_s and passes >= FEWEST_PASSES:
+        timer.time(REFERENCE)
+    for position, index in enumerate(_passes(len(shapes), rng)):
+        elapsed = time.perf_counter() - began
+        progress(min(elapsed, budget_s))
+        if elapsed > budget_s and position >= FEWEST_PASSES * len(shapes):
             break
+        if elapsed > 4 * budget_s:
+            raise MeasurementError(
+                f"{position} batches took {elapsed:.0f} s, and two passes over {len(shapes)} are the least; "
+                f"raise --budget {elapsed / budget_s * FEWEST_PASSES * len(shapes) / position:.0f} times"
+            )
+        if position % PROBE_EVERY == 0:
+            probes.append((elapsed, statistics.median(timer.time(REFERENCE)["wall_ms"] for _ in range(3))))
+        rows.append({"shape": index, "at": elapsed, **timer.time(shapes[index])})
     timer.clear()
-    drift = max(probes) / min(probes)
-    if drift > LARGEST_DRIFT:
+    samples = pd.DataFrame(rows).rename(columns={"wall_ms": "execute_ms"})
+    samples["disturbed"] = samples["execute_ms"] > 1.1 * samples["cpu_ms"] + 0.2
+    at, probe_ms = np.array(probes).T
+    samples["probe_ms"] = np.interp(samples["at"].to_numpy(), at, probe_ms)
+    return samples
+
+
+def drift(samples: pd.DataFrame) -> float:
+    """Slowest over fastest probe of a session. Errors: MeasurementError where no fit would mean anything."""
+    slowest, fastest = samples["probe_ms"].max(), samples["probe_ms"].min()
+    if slowest / fastest > LARGEST_DRIFT:
         raise MeasurementError(
-            f"the machine changed speed by {drift:.2f} times while it was measured (the same batch took "
-            f"{min(probes):.2f} to {max(probes):.2f} ms); stop other programs, or wait, and run again"
+            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same batch took "
+            f"{fastest:.2f} to {slowest:.2f} ms); stop other programs, or wait, and run again"
         )
-    samples = pd.DataFrame(rows)
-    samples["disturbed"] = samples["wall_ms"] > 1.1 * samples["cpu_ms"] + 0.2
-    return samples, {"probe_ms": statistics.median(probes), "probe_max_over_min": drift}
+    return float(slowest / fastest)
+
+
+def _passes(count: int, rng: Random) -> Iterator[int]:
+    """0 .. count - 1 again and again, in a new random order each time."""
+    while True:
+        yield from rng.sample(range(count), count)

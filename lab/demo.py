@@ -56,16 +56,21 @@ def run_demo(
     )
 
     cells = list(product(workloads, PRESETS))
-    say(f"3/5 simulate {len(cells)} runs")
-    records: list[RunRecord] = [
-        simulate_run(folder / f"sim-{w.name}-{preset}", w, profile, preset, "fcfs", {}) for w, preset in cells
-    ]
-    say(f"4/5 execute each {REPEATS} times on the real engine, in real time")
+    say(f"3/5 execute {len(cells)} cells, {REPEATS} times each, on the real engine in real time")
     settings = {"num_blocks": runner.num_blocks, "block_size": runner.block_size}
+    real: dict[tuple[str, str], list[RunRecord]] = {}
     for repeat, (w, preset) in product(range(1, REPEATS + 1), cells):
         with progress(f"  {w.name} {preset}, repeat {repeat}", len(w.requests), "requests") as advance:
-            real = folder / f"real-{w.name}-{preset}-{repeat}"
-            records.append(execute_run(real, w, runner, preset, "fcfs", settings, seed, progress=advance))
+            where = folder / f"real-{w.name}-{preset}-{repeat}"
+            record = execute_run(where, w, runner, preset, "fcfs", settings, seed, progress=advance)
+        real.setdefault((w.name, preset), []).append(record)
+
+    say(f"4/5 simulate {len(cells)} cells, at the speed the machine's probe had around the real runs")
+    records = [r for repeats in real.values() for r in repeats]
+    for w, preset in cells:
+        around = [r.manifest for r in real[w.name, preset]]
+        where = folder / f"sim-{w.name}-{preset}"
+        records.append(simulate_run(where, w, profile, preset, "fcfs", settings, speed_of=around))
 
     say("5/5 compare")
     comparison = compare(records)

@@ -71,5 +71,5 @@ def _distribution(axis: Axes, runs: Sequence[RunRecord]) -> None:
         )
         shown.add(world)
     axis.set_ylabel("share of requests")
-    axis.set_xscale("log")
+    axis.set_xlim(left=0)
     axis.grid(alpha=0.3)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from calibration.speed import at_speed_of
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -34,14 +35,22 @@ def simulate_run(
     policy: str,
     settings: dict[str, object],
     force: bool = False,
+    speed_of: Sequence[Manifest] = (),
 ) -> RunRecord:
-    """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's."""
+    """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
+
+    speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
+    """
     from sim.simulate import simulate
 
     settings = {"num_blocks": profile.kv.num_blocks, "block_size": profile.kv.block_size, **settings}
     scheduler = build_scheduler(preset, policy, settings)
     requests = _servable(workload, scheduler)
     recorded = RecordedScheduler(scheduler)
+    profile_sha256 = profile.sha256()
+    factor = 1.0
+    if speed_of:
+        profile, factor = at_speed_of(profile, speed_of)
     cost = ProfileCost(profile)
     run = simulate(requests, Truth(workload), recorded, cost)
     manifest = Manifest(
@@ -49,8 +58,12 @@ def simulate_run(
         engine=_identity(preset, policy, scheduler),
         workload=_workload_identity(workload),
         model=profile.model,
-        profile=ProfileIdentity(name=profile.name, sha256=profile.sha256()),
-        conditions={"steps": len(run.receipts), "outside_hull": _outside_hull(cost, run.receipts)},
+        profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
+        conditions={
+            "outside_hull": _outside_hull(cost, run.receipts),
+            "profile_probe_ms": (profile.probe or {}).get("ms"),
+            "step_times_scaled_by": factor,
+        },
         unvalidated=_unvalidated(profile, scheduler),
     )
     data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
@@ -78,7 +91,7 @@ def execute_run(
     scheduler = build_scheduler(preset, policy, settings)
     requests = _servable(workload, scheduler)
     recorded = RecordedScheduler(scheduler)
-    probe_ms = probe(runner)
+    before = probe(runner)
     run = execute(requests, Truth(workload), recorded, runner, progress)
     lateness = sorted(run.lateness) or [0]
     manifest = Manifest(
@@ -91,7 +104,7 @@ def execute_run(
         software=software(),
         conditions={
             "compute_threads": runner.num_threads,
-            "probe_ms": probe_ms,
+            "probe_ms": [before, probe(runner)],
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
         },

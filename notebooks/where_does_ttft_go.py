@@ -60,8 +60,8 @@ print(describe(profile))
 #
 # ## 2. The same requests in both worlds
 #
-# Five seconds of arrivals at 70 % of the capacity just measured, under two batching rules: `vllm` mixes prompts and decodes
-# in a step, `nano-vllm` lets decodes wait while a prompt is there.
+# Five seconds of arrivals at 70 % of the capacity just measured, under two batching rules: `vllm` mixes prompts and
+# decodes in a step, `nano-vllm` lets decodes wait while a prompt is there.
 
 # %%
 rate = 0.7 * profile.capacity["requests_per_s"]
@@ -92,8 +92,8 @@ table.T.iloc[::-1][[p.removesuffix("_s") for p in parts]].plot.barh(
 axis.set_xlabel("mean TTFT [ms]")
 axis.set_ylabel("")
 # %% [markdown]
-# The parts sum to the whole for every single request, in both worlds. The clock inside is integer nanoseconds, so this is
-# an equality and not an approximation.
+# The parts sum to the whole for every single request, in both worlds. The clock inside is integer nanoseconds, so
+# this is an equality and not an approximation.
 
 # %%
 for record in records:

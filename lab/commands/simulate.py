@@ -16,6 +16,13 @@ def simulate(
     profile: Annotated[Path, Parameter(help="Profile that servetwin calibrate wrote, JSON.")],
     out: Annotated[Path, Parameter(help="Folder of the run record to write.")],
     engine: EngineOptions = ENGINE,
+    speed_of: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="Real runs. Scale step times by the machine's speed around them (their probe over the profile's), "
+            "as the machine may have drifted since calibration."
+        ),
+    ] = (),
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -28,6 +35,7 @@ def simulate(
     from lab.runs import simulate_run
     from lab.summary import print_summary
     from records.profile import read_profile
+    from records.run import read_run
     from workloads.jsonl import read_jsonl
 
     record = simulate_run(
@@ -38,5 +46,6 @@ def simulate(
         engine.policy,
         engine.settings(),
         force=force,
+        speed_of=[read_run(run).manifest for run in speed_of],
     )
     print_summary(record, json)

@@ -1,0 +1,43 @@
+"""The machine's speed now against its speed when a profile was measured, by the probe that both keep.
+
+A processor's speed drifts by tens of percent within minutes. The probe is one fixed batch, timed around every run, so a
+profile can be put on the speed of a run without looking at any of the run's own latencies. The factor is always recorded.
+"""
+
+from collections.abc import Iterable
+
+from records.manifest import Manifest
+from records.profile import CostTerms, Profile
+from serving.errors import ProfileError
+
+
+def probe_ms(manifest: Manifest) -> float:
+    """Mean of a real run's probes, before and after. Errors: ProfileError for a run without any."""
+    probes = manifest.conditions.get("probe_ms")
+    if not isinstance(probes, list) or not probes:
+        raise ProfileError("the run has no probe of the machine's speed; give a run of servetwin execute")
+    return sum(map(float, probes)) / len(probes)
+
+
+def at_speed_of(profile: Profile, runs: Iterable[Manifest]) -> tuple[Profile, float]:
+    """The profile with all times multiplied by probe(runs) / probe(profile), and that factor."""
+    if not profile.probe:
+        raise ProfileError(f"profile {profile.name} has no probe of the machine's speed; calibrate again")
+    measured = [probe_ms(m) for m in runs]
+    factor = sum(measured) / len(measured) / profile.probe["ms"]
+    scaled = profile.model_copy(
+        update={
+            "execute": _times(profile.execute, factor),
+            "schedule": _times(profile.schedule, factor),
+            "complete": _times(profile.complete, factor),
+            "return_": _times(profile.return_, factor),
+            "probe": {"ms": profile.probe["ms"] * factor},
+        }
+    )
+    return scaled, factor
+
+
+def _times(terms: CostTerms, factor: float) -> CostTerms:
+    return CostTerms(
+        terms=tuple(t.model_copy(update={"coefficient_ms": t.coefficient_ms * factor}) for t in terms.terms)
+    )

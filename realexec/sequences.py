@@ -1,0 +1,193 @@
+"""What a runner knows of each request: its tokens and its blocks; and a plan turned into arrays.
+
+    tokens   row: [0 ......... num_tokens)      prompt, then the output that was accepted
+    stored        [0 ... num_stored)            their KV is in the cache (or was said to be: admission, plan)
+    table    row: [0 ............ num_blocks)   block ids
+
+A request has one row of each array for as long as it is known; rows are reused, and doubled when all are taken.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realexec.attention.base import Int64, RaggedBatch
+from realexec.shapes import ModelShape
+from serving.errors import InvariantError, RequestError
+from serving.schedule.contract import Admission, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """A step in arrays, independent of later plans. T tokens computed, S of them sampled.
+
+    token_ids, positions [T]; sample_rows [S]: rows of T, in batch order; samples: as in the plan;
+    sample_keys [S]: a number for each sampling request; sample_positions [S]: of the token to be sampled.
+    """
+
+    step_id: int
+    token_ids: Int64
+    positions: Int64
+    batch: RaggedBatch
+    samples: tuple[bool, ...]
+    sample_rows: Int64
+    sample_keys: NDArray[np.uint64]
+    sample_positions: Int64
+
+
+class Sequences:
+    """Errors: RequestError where a request exceeds the model, InvariantError where a plan contradicts itself."""
+
+    def __init__(self, shape: ModelShape, num_blocks: int, block_size: int) -> None:
+        self._shape = shape
+        self._num_blocks = num_blocks
+        self._block_size = block_size
+        self._row_of: dict[str, int] = {}
+        self._free_rows: list[int] = []
+        self._tokens = np.zeros((0, shape.max_position + 1), np.int64)
+        self._tables = np.zeros((0, -(-shape.max_position // block_size)), np.int32)
+        self._num_tokens = np.zeros(0, np.int64)
+        self._num_stored = np.zeros(0, np.int64)
+        self._num_table = np.zeros(0, np.int64)
+        self._keys = np.zeros(0, np.uint64)
+
+    def apply(self, plan: Plan) -> None:
+        """Take in who left, who came, and the blocks they got."""
+        self.forget(plan.released)
+        self.forget(plan.preempted)
+        for admission in plan.admitted:
+            self._admit(admission)
+        for request_id, blocks in plan.new_blocks:
+            self._extend(request_id, blocks)
+
+    def forget(self, request_ids: Sequence[str]) -> None:
+        """Unknown ones are ignored: a request can be aborted, or give way, before a plan ever had it."""
+        for request_id in request_ids:
+            row = self._row_of.pop(request_id, None)
+            if row is not None:
+                self._free_rows.append(row)
+
+    def append(self, request_id: str, token_ids: Sequence[int]) -> None:
+        row = self._row(request_id)
+        first = int(self._num_tokens[row])
+        self._write_tokens(request_id, row, first, token_ids)
+        self._num_tokens[row] = first + len(token_ids)
+
+    def inputs(self, plan: Plan) -> StepInputs:
+        """The step's arrays; its tokens count as stored from here on."""
+        rows = np.array([self._row(r) for r in plan.request_ids], np.int64)
+        starts, lengths = np.array(plan.starts, np.int64), np.array(plan.num_tokens, np.int64)
+        ends = starts + lengths
+        self._check(plan, rows, starts, ends)
+        self._num_stored[rows] = ends
+        query_starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=query_starts[1:])
+        positions = np.arange(query_starts[-1]) + np.repeat(starts - query_starts[:-1], lengths)
+        row_of_token = np.repeat(rows, lengths)
+        block, offset = np.divmod(positions, self._block_size)
+        widest = -(-int(ends.max()) // self._block_size)
+        sampling = np.flatnonzero(plan.samples)
+        return StepInputs(
+            step_id=plan.step_id,
+            token_ids=self._tokens[row_of_token, positions],
+            positions=positions,
+            batch=RaggedBatch(
+                query_starts=query_starts.astype(np.int32),
+                context_lens=ends.astype(np.int32),
+                block_tables=self._tables[rows, :widest],
+                slots=self._tables[row_of_token, block].astype(np.int64) * self._block_size + offset,
+            ),
+            samples=plan.samples,
+            sample_rows=query_starts[1:][sampling] - 1,
+            sample_keys=self._keys[rows[sampling]],
+            sample_positions=ends[sampling],
+        )
+
+    def _admit(self, admission: Admission) -> None:
+        request_id = admission.request_id
+        if request_id in self._row_of:
+            raise InvariantError(f"{request_id} is admitted again, but was neither preempted nor released")
+        if not self._free_rows:
+            self._grow()
+        row = self._free_rows.pop()
+        self._row_of[request_id] = row
+        self._write_tokens(request_id, row, 0, admission.token_ids)
+        self._num_tokens[row] = len(admission.token_ids)
+        self._num_stored[row] = admission.num_cached
+        self._num_table[row] = 0
+        self._keys[row] = int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "little")
+
+    def _extend(self, request_id: str, blocks: tuple[int, ...]) -> None:
+        row = self._row(request_id)
+        first = int(self._num_table[row])
+        last = first + len(blocks)
+        if last > self._tables.shape[1]:
+            raise RequestError(
+                f"{request_id} holds {last} blocks of {self._block_size} tokens, but model {self._shape.name} has "
+                f"{self._shape.max_position} positions; lower max_model_len"
+            )
+        for block in blocks:
+            if not 0 <= block < self._num_blocks:
+                raise InvariantError(f"{request_id} got block {block}, but the pool has {self._num_blocks}")
+        self._tables[row, first:last] = blocks
+        self._num_table[row] = last
+
+    def _write_tokens(self, request_id: str, row: int, first: int, token_ids: Sequence[int]) -> None:
+        last = first + len(token_ids)
+        if last >= self._tokens.shape[1] + 1:
+            raise RequestError(
+                f"{request_id} has {last} tokens, but model {self._shape.name} has {self._shape.max_position} "
+                f"positions; lower max_model_len"
+            )
+        written = self._tokens[row, first:last]
+        written[:] = token_ids
+        if len(written) and not (0 <= written.min() and written.max() < self._shape.vocab_size):
+            raise RequestError(
+                f"{request_id} has token {written.min() if written.min() < 0 else written.max()}, but model "
+                f"{self._shape.name} knows 0 .. {self._shape.vocab_size - 1}"
+            )
+
+    def _check(self, plan: Plan, rows: Int64, starts: Int64, ends: Int64) -> None:
+        """What would otherwise read or overwrite another request's KV, or tokens that do not exist."""
+        if not len(rows) or len(set(plan.request_ids)) < len(rows):
+            raise InvariantError(f"step {plan.step_id} needs one entry a request, has {list(plan.request_ids)}")
+        for wrong, what in (
+            (ends <= starts, "computes no token"),
+            (starts < 0, "starts before its first token"),
+            (starts > self._num_stored[rows], "starts beyond what is stored"),
+            (ends > self._num_tokens[rows], "computes tokens nobody knows yet"),
+            (ends > self._num_table[rows] * self._block_size, "stores beyond its blocks"),
+        ):
+            if wrong.any():
+                i = int(wrong.argmax())
+                row = rows[i]
+                raise InvariantError(
+                    f"step {plan.step_id}: {plan.request_ids[i]} {what}: tokens {starts[i]} .. {ends[i] - 1}, with "
+                    f"{self._num_tokens[row]} known, {self._num_stored[row]} stored, {self._num_table[row]} blocks "
+                    f"of {self._block_size}"
+                )
+        if (ends > self._shape.max_position).any():
+            i = int((ends > self._shape.max_position).argmax())
+            raise RequestError(
+                f"{plan.request_ids[i]} needs position {ends[i] - 1}, but model {self._shape.name} has "
+                f"{self._shape.max_position}; lower max_model_len"
+            )
+
+    def _row(self, request_id: str) -> int:
+        try:
+            return self._row_of[request_id]
+        except KeyError:
+            raise InvariantError(f"a plan refers to {request_id}, which was not admitted or has left") from None
+
+    def _grow(self) -> None:
+        rows = len(self._tokens)
+        added = max(64, rows)
+        self._free_rows.extend(reversed(range(rows, rows + added)))
+        for name in ("_tokens", "_tables", "_num_tokens", "_num_stored", "_num_table", "_keys"):
+            old = getattr(self, name)
+            new = np.zeros((rows + added, *old.shape[1:]), old.dtype)
+            new[:rows] = old
+            setattr(self, name, new)

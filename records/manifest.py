@@ -1,0 +1,71 @@
+"""manifest.json: everything needed to repeat a run, and the fingerprints of its files."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from records.atomic import RUN_FORMAT
+from records.json_values import JsonObject, pretty_json
+
+VERSION: Literal["servetwin.run/1"] = "servetwin.run/1"
+assert VERSION.startswith(RUN_FORMAT)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EngineIdentity(_Frozen):
+    """What decided. settings: the fields of EngineConfig."""
+
+    preset: str
+    policy: str
+    settings: JsonObject
+
+
+class WorkloadIdentity(_Frozen):
+    """sha256: of the workload's canonical JSONL."""
+
+    name: str
+    sha256: str
+    num_requests: int = Field(ge=0)
+
+
+class ProfileIdentity(_Frozen):
+    """sha256: of the profile's JSON."""
+
+    name: str
+    sha256: str
+
+
+class FileIdentity(_Frozen):
+    """rows: rows of a table or lines of a log; None for a file that has none."""
+
+    sha256: str
+    rows: int | None
+
+
+class Manifest(_Frozen):
+    """What a run was.
+
+    model, hardware, software: identity as the world states it. seed: of weights or noise, where there are any.
+    conditions: how the run went, JSON values (threads, probe, steps outside the hull).
+    unvalidated: what in this run has no validated real twin. files: written by write_run.
+    A simulated or scripted run is the same on every machine, so its manifest names no time, host or absolute path.
+    """
+
+    format: Literal["servetwin.run/1"] = VERSION
+    world: Literal["simulated", "real", "scripted"]
+    engine: EngineIdentity
+    workload: WorkloadIdentity
+    model: JsonObject | None = None
+    profile: ProfileIdentity | None = None
+    seed: int | None = None
+    hardware: JsonObject | None = None
+    software: JsonObject | None = None
+    conditions: JsonObject = Field(default_factory=dict)
+    unvalidated: list[str] = Field(default_factory=list)
+    files: dict[str, FileIdentity] = Field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return pretty_json(self.model_dump(mode="json"))

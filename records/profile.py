@@ -1,0 +1,205 @@
+"""A profile: what steps cost on one machine with one model, as calibration measured it. JSON, samples beside it.
+
+A duration is a sum of terms. A term grows with one feature of the step between two values of it:
+
+    milliseconds = coefficient_ms * (clip(feature, low, high) - low)
+
+The constant of a duration is a term of the pseudo-feature "one", which is always 1.
+"""
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from records.atomic import write_file
+from records.json_values import JsonObject, explain, pretty_json
+from serving.cost import StepFeatures
+from serving.errors import ProfileError
+
+VERSION: Literal["servetwin.profile/1"] = "servetwin.profile/1"
+FEATURES = ("one", *StepFeatures.names())
+STEP_KINDS = ("prefill", "decode", "mixed")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Term(_Frozen):
+    """One cause of a duration. low, high: bounds of the feature; high None: no bound. meaning: in words."""
+
+    name: str
+    feature: str
+    low: float = 0.0
+    high: float | None = None
+    coefficient_ms: float = Field(ge=0)
+    meaning: str
+
+    @field_validator("feature")
+    @classmethod
+    def _known(cls, feature: str) -> str:
+        if feature not in FEATURES:
+            near = get_close_matches(feature, FEATURES, n=1)
+            raise ValueError(
+                f"unknown feature; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(FEATURES)}"
+            )
+        return feature
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Term":
+        if self.high is not None and self.high <= self.low:
+            raise ValueError(f"high ({self.high:g}) must be above low ({self.low:g})")
+        return self
+
+
+class CostTerms(_Frozen):
+    terms: tuple[Term, ...]
+
+
+class ResidualNoise(_Frozen):
+    """Measured / predicted - 1 over so many steps: its standard deviation and quantiles of its absolute value."""
+
+    steps: int = Field(ge=0)
+    relative_std: float = Field(ge=0)
+    relative_p50_abs: float = Field(ge=0)
+    relative_p90_abs: float = Field(ge=0)
+
+
+class KVCapacity(_Frozen):
+    """The pool that the measurement ran with. block_size: tokens. bytes_per_token: of K and V over all layers."""
+
+    num_blocks: int = Field(ge=1)
+    block_size: int = Field(ge=1)
+    bytes_per_token: int = Field(ge=1)
+
+
+class SampleFile(_Frozen):
+    """The raw measurements, a parquet file in the profile's folder."""
+
+    name: str
+    sha256: str
+
+
+class Profile(_Frozen):
+    """A calibrated cost model.
+
+    model, hardware, software, conditions: what was measured, on what, and how.
+    execute, schedule, complete, return: the four durations of a step, as serving.cost.CostModel defines them.
+    residual: noise around execute, by kind of step. hull: least and greatest value of each feature that was measured.
+    capacity: requests per second of a stated traffic. held_out: errors on steps the fit did not see. probe: time
+    of a reference batch, to tell later whether the machine is as it was.
+    """
+
+    format: Literal["servetwin.profile/1"] = VERSION
+    name: str
+    model: JsonObject
+    hardware: JsonObject
+    software: JsonObject
+    conditions: JsonObject
+    execute: CostTerms
+    schedule: CostTerms
+    complete: CostTerms
+    return_: Annotated[CostTerms, Field(alias="return")]
+    residual: dict[str, ResidualNoise]
+    hull: dict[str, tuple[float, float]]
+    kv: KVCapacity
+    capacity: JsonObject | None = None
+    held_out: JsonObject | None = None
+    probe: JsonObject | None = None
+    samples: SampleFile | None = None
+
+    @field_validator("residual")
+    @classmethod
+    def _residual_of_kinds(cls, residual: dict[str, ResidualNoise]) -> dict[str, ResidualNoise]:
+        for kind in residual:
+            if kind not in STEP_KINDS:
+                raise ValueError(f"{kind} is no kind of step; kinds: {', '.join(STEP_KINDS)}")
+        return residual
+
+    @field_validator("hull")
+    @classmethod
+    def _hull_of_features(cls, hull: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (least, greatest) in hull.items():
+            if name not in StepFeatures.names():
+                raise ValueError(f"{name} is no feature; features: {', '.join(StepFeatures.names())}")
+            if least > greatest:
+                raise ValueError(f"{name} has its least value {least:g} above its greatest {greatest:g}")
+        return hull
+
+    def to_json(self) -> bytes:
+        return pretty_json(self.model_dump(mode="json", by_alias=True))
+
+    def sha256(self) -> str:
+        """Of the file that write_profile writes."""
+        return sha256(self.to_json()).hexdigest()
+
+
+def write_profile(path: Path, profile: Profile, samples: pd.DataFrame | None = None) -> Profile:
+    """Write a profile, and its samples beside it as NAME.samples.parquet. Returns the profile as written.
+
+    Errors: RecordError where the place cannot be written.
+    """
+    if samples is not None:
+        buffer = BytesIO()
+        pq.write_table(pa.Table.from_pandas(samples, preserve_index=False), buffer, compression="zstd")
+        data = buffer.getvalue()
+        place = path.with_name(f"{path.stem}.samples.parquet")
+        write_file(place, data)
+        identity = SampleFile(name=place.name, sha256=sha256(data).hexdigest())
+        profile = profile.model_copy(update={"samples": identity})
+    write_file(path, profile.to_json())
+    return profile
+
+
+def read_profile(path: Path) -> Profile:
+    """Errors: ProfileError that says what is wrong with the file, and where in it."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ProfileError(f"{path}: no such profile; make one with servetwin calibrate --out {path}") from error
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        raw: Any = json.loads(data)
+    except ValueError as error:
+        raise ProfileError(f"{path}: not JSON ({error}); give the file that servetwin calibrate wrote") from error
+    version = raw.get("format") if isinstance(raw, Mapping) else None
+    if version != VERSION:
+        raise ProfileError(
+            f"{path}: its format is {version!r}, this version reads {VERSION!r}; calibrate again"
+            if version is not None
+            else f"{path}: not a profile (no key format); give the file that servetwin calibrate wrote"
+        )
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise ProfileError(f"{path}: {explain(error, Profile)}") from error
+
+
+def read_samples(path: Path, profile: Profile) -> pd.DataFrame:
+    """The raw measurements of the profile that was read from path.
+
+    Errors: ProfileError where there are none, or they are not those that the profile was fitted to.
+    """
+    if profile.samples is None:
+        raise ProfileError(f"{path}: this profile names no sample file")
+    place = path.with_name(profile.samples.name)
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise ProfileError(f"{place}: the samples of {path} cannot be read: {error.strerror or error}") from error
+    if sha256(data).hexdigest() != profile.samples.sha256:
+        raise ProfileError(f"{place}: not the samples that {path} was fitted to (sha256 differs); calibrate again")
+    samples: pd.DataFrame = pq.read_table(BytesIO(data)).to_pandas()
+    return samples

@@ -1,0 +1,45 @@
+"""A profile as the cost model of a simulation: plain Python floats in a fixed order, so every machine rounds alike."""
+
+from collections.abc import Callable
+from operator import attrgetter
+
+from records.profile import CostTerms, Profile
+from serving.cost import StepFeatures
+
+
+class ProfileCost:
+    """Durations in integer nanoseconds, rounded to the nearest; see serving.cost.CostModel for what each spans."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.schedule_time = _duration(profile.schedule)
+        self.execute_time = _duration(profile.execute)
+        self.return_time = _duration(profile.return_)
+        self.complete_time = _duration(profile.complete)
+        self._hull = tuple((name, attrgetter(name), low, high) for name, (low, high) in profile.hull.items())
+
+    def outside_hull(self, step: StepFeatures) -> tuple[str, ...]:
+        """Features of the step that lie beyond what the profile was measured on: its cost is an extrapolation."""
+        return tuple(name for name, get, low, high in self._hull if not low <= get(step) <= high)
+
+
+def _duration(cost: CostTerms) -> Callable[[StepFeatures], int]:
+    constant = 0.0
+    terms: list[tuple[Callable[[StepFeatures], int], float, float, float]] = []
+    for term in cost.terms:
+        high = float("inf") if term.high is None else term.high
+        if term.coefficient_ms == 0.0:
+            continue
+        if term.feature == "one":
+            constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
+        else:
+            terms.append((attrgetter(term.feature), term.low, high, term.coefficient_ms))
+
+    def duration(step: StepFeatures) -> int:
+        milliseconds = constant
+        for get, low, high, coefficient in terms:
+            value = get(step)
+            if value > low:
+                milliseconds += coefficient * ((value if value < high else high) - low)
+        return round(milliseconds * 1e6)
+
+    return duration

@@ -1,0 +1,177 @@
+"""A run record: the folder that every world writes in the same shape, and that every later tool reads.
+
+    manifest.json      what the run was, and the fingerprints of the other files; written last
+    requests.parquet   a row a request      steps.parquet   a row a step      (columns: schema.py)
+    inputs.jsonl       the replay log       summary.json    the figures on a screen
+
+The same run gives the same bytes under the same version of pyarrow, which writes its own into parquet files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from records.atomic import new_folder
+from records.json_values import explain, pretty_json
+from records.manifest import VERSION, FileIdentity, Manifest
+from records.summary import summarize_run
+from records.tables import arrival_order, requests_table, steps_table
+from serving.errors import RecordError
+from serving.request import Request
+from serving.schedule.contract import StepReceipt
+
+FILES = ("requests.parquet", "steps.parquet", "inputs.jsonl", "summary.json")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a world hands over.
+
+    requests: all that were submitted, accepted or not. rejected: request id -> reason. receipts: the steps that ran,
+    in order. inputs: the lines of the replay log (records/inputs.py).
+    """
+
+    requests: Sequence[Request]
+    rejected: Mapping[str, str]
+    receipts: Sequence[StepReceipt]
+    inputs: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it was read; the tables are loaded when they are first asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """requests.parquet"""
+        return _read_table(self.folder / "requests.parquet")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """steps.parquet; list columns hold numpy arrays."""
+        return _read_table(self.folder / "steps.parquet")
+
+    def step_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Some columns of steps.parquet, a dictionary of plain Python values a step."""
+        for batch in pq.ParquetFile(self.folder / "steps.parquet").iter_batches(1024, columns=list(columns)):
+            yield from batch.to_pylist()
+
+    def inputs(self) -> Iterator[dict[str, Any]]:
+        """The lines of inputs.jsonl."""
+        with open(self.folder / "inputs.jsonl", encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+
+def write_run(folder: Path, manifest: Manifest, data: RunData, force: bool = False) -> None:
+    """Write a run record; manifest.files is filled in here. force: replace a record that is there.
+
+    Errors: RecordError where the folder cannot be written or holds something else; what was there stays then.
+    """
+    requests = arrival_order(data.requests)
+    steps = steps_table(requests, data.receipts)  # first: it checks that the steps are those of the requests
+    told = requests_table(requests, data.rejected, _aborted(data), data.receipts)
+    tables = {"requests.parquet": told, "steps.parquet": steps}
+    with new_folder(folder, force) as new:
+        for name, table in tables.items():
+            pq.write_table(table, new / name, compression="zstd", compression_level=3, version="2.6")
+        with open(new / "inputs.jsonl", "w", encoding="utf-8", newline="\n") as file:
+            for line in data.inputs:
+                file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+        summary = summarize_run(tables["requests.parquet"], len(data.receipts))
+        (new / "summary.json").write_bytes(pretty_json(summary))
+        rows = {name: table.num_rows for name, table in tables.items()} | {"inputs.jsonl": len(data.inputs)}
+        files = {name: FileIdentity(sha256=_sha256(new / name), rows=rows.get(name)) for name in FILES}
+        (new / "manifest.json").write_bytes(manifest.model_copy(update={"files": files}).to_json())
+
+
+def _aborted(data: RunData) -> Iterator[str]:
+    """An abort of a request that has not been added, or has ended, has no effect; the latter is seen to elsewhere."""
+    added: set[str] = set()
+    for line in data.inputs:
+        if line["type"] == "add":
+            added.add(line["request"]["request_id"])
+        elif line["type"] == "abort" and line["request_id"] in added:
+            yield line["request_id"]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read and verify a record. Errors: RecordError that says whether it is missing, incomplete, damaged or foreign."""
+    place = folder / "manifest.json"
+    try:
+        data = place.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RecordError(_not_a_record(folder)) from error
+    except OSError as error:
+        raise RecordError(f"{place}: cannot be read: {error.strerror or error}") from error
+    manifest = _parse(place, data)
+    for name, identity in manifest.files.items():
+        if Path(name).name != name:
+            raise RecordError(f"{place}: files names {name!r}, which is not a file of the record; make the run again")
+        try:
+            actual = _sha256(folder / name)
+        except FileNotFoundError as error:
+            raise RecordError(f"{folder}: {name} is missing; copy the record again, or make the run again") from error
+        except OSError as error:
+            raise RecordError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
+        if actual != identity.sha256:
+            raise RecordError(
+                f"{folder / name}: damaged or edited (its sha256 is not the one in manifest.json); copy the record "
+                f"again, or make the run again"
+            )
+    return RunRecord(folder, manifest)
+
+
+def _not_a_record(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: no such folder; give one that servetwin simulate or execute wrote"
+    if not folder.is_dir():
+        return f"{folder}: a file, not a folder; a run record is the folder that holds manifest.json"
+    if any((folder / name).exists() for name in FILES):
+        return f"{folder}: an incomplete run record (no manifest.json, which is written last); make the run again"
+    return f"{folder}: not a run record (no manifest.json); give a folder that servetwin simulate or execute wrote"
+
+
+def _parse(place: Path, data: bytes) -> Manifest:
+    try:
+        raw: Any = json.loads(data)
+    except ValueError as error:
+        raise RecordError(f"{place}: not JSON ({error}); copy the record again, or make the run again") from error
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if version is None:
+        raise RecordError(f"{place}: not the manifest of a run record (no key format)")
+    if version != VERSION:
+        raise RecordError(f"{place}: its format is {version!r}, this version reads {VERSION!r}; make the run again")
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        raise RecordError(f"{place}: {explain(error, Manifest)}") from error
+    lacking = [name for name in FILES if name not in manifest.files]
+    if lacking:
+        raise RecordError(f"{place}: files does not name {', '.join(lacking)}; make the run again")
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    return frame

@@ -1,0 +1,61 @@
+"""The truth about outputs: the only holder of output lengths, asked by worlds and never by a scheduler."""
+
+from collections.abc import Sequence
+
+from serving.errors import InvariantError
+from serving.schedule.contract import Plan
+from workloads.tokens import EOS_TOKEN_ID, FIRST_TOKEN_ID, NUM_TOKEN_IDS
+from workloads.workload import Workload
+
+
+class Truth:
+    """Ends each output where the workload says, in every world alike; until then the world's own tokens stand."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._output_len: dict[str, int] = {}
+        self._first_placeholder: dict[str, int] = {}
+        unused = FIRST_TOKEN_ID + NUM_TOKEN_IDS
+        for request in workload.requests:
+            self._output_len[request.request_id] = request.output_len
+            self._first_placeholder[request.request_id] = unused
+            unused += request.output_len
+
+    def token(self, request_id: str, index: int, sampled: int) -> int:
+        """Output token number `index`, from 0, of a request for which a world sampled `sampled`.
+
+        The last one is the end-of-sequence token; where the model samples that earlier, it becomes token 3.
+        Errors: InvariantError beyond the end.
+        """
+        if index == self._last(request_id, index):
+            return EOS_TOKEN_ID
+        return FIRST_TOKEN_ID if sampled == EOS_TOKEN_ID else sampled
+
+    def placeholder(self, request_id: str, index: int) -> int:
+        """A token for a world that computes none; no other request or index has the same."""
+        self._last(request_id, index)
+        return self._first_placeholder[request_id] + index
+
+    def answer(self, plan: Plan, sampled: Sequence[int | None] | None = None) -> list[tuple[int, ...]]:
+        """What to feed back for a plan: per request of it, in batch order, its one new token or ().
+
+        sampled: what the model sampled, in the same order, None where nothing was; not given: placeholders.
+        """
+        answers: list[tuple[int, ...]] = []
+        for i, (request_id, samples) in enumerate(zip(plan.request_ids, plan.samples, strict=True)):
+            if not samples:
+                answers.append(())
+                continue
+            index = plan.starts[i] + plan.num_tokens[i] - plan.prompt_lens[i]
+            own = self.placeholder(request_id, index) if sampled is None else sampled[i]
+            if own is None:
+                raise InvariantError(f"step {plan.step_id}: nothing was sampled for {request_id}")
+            answers.append((self.token(request_id, index, own),))
+        return answers
+
+    def _last(self, request_id: str, index: int) -> int:
+        length = self._output_len.get(request_id)
+        if length is None:
+            raise InvariantError(f"the workload has no request {request_id}")
+        if not 0 <= index < length:
+            raise InvariantError(f"request {request_id} has {length} output tokens; number {index} was asked for")
+        return length - 1
