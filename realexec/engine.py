@@ -5,7 +5,7 @@ The thread owns scheduler and runner; others reach it only through submit(), the
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,8 @@ class PlanRunner(Protocol):
     def execute(self, inputs: object) -> list[int | None]: ...
 
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None: ...
+
+    def forget(self, request_ids: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def execute(
         finally:
             engine.stop()
             consumer.join()
+            runner.forget([r.request_id for r in requests])  # no later plan releases the last ones
     if consumer.error is not None:
         raise consumer.error
     return ExecutedRun(consumer.receipts, engine.rejected, lateness)

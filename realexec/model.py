@@ -10,14 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from realexec.attention.base import Attention
+from realexec.linear import linear
 from realexec.shapes import ModelShape
 from realexec.weights import LayerWeights, Weights
 
 
+# Rows of a layer go through it in chunks whose widest intermediate has this many floats (8 MiB), logits in
+# chunks of twice as many. glibc returns blocks of 32 MiB and above to the system, and threads other than the
+# first return smaller ones too: each step would then pay for the page faults of its buffers.
+CHUNK_FLOATS = 1 << 21
+
+
 class Model:
-    """Holds the weights, and buffers for the largest step so far: a step that fits them allocates nothing large
-    (glibc returns blocks above 32 MiB to the system, and their page faults would be timed with every step).
-    """
+    """Holds the weights, and buffers for the largest step so far: a step that fits them allocates nothing large."""
 
     def __init__(self, shape: ModelShape, weights: Weights) -> None:
         self.shape = shape
@@ -25,48 +30,63 @@ class Model:
         self._cos, self._sin = rotation_tables(shape)
         self._buffers: dict[str, Tensor] = {}
         self._qk_norms = [_per_head(shape, layer) for layer in weights.layers]
+        self._chunk = max(16, CHUNK_FLOATS // max(2 * shape.intermediate_size, len(weights.layers[0].qkv)))
 
     def forward(self, token_ids: Tensor, positions: Tensor, sample_rows: Tensor, attention: Attention) -> Tensor:
-        """Logits [S, vocab] of the rows that sample, in a buffer that the next forward overwrites.
+        """Logits [S, vocab] of the rows that sample, valid until the next forward.
 
         token_ids, positions [T] and sample_rows [S] int64; attention has begun this batch.
         """
-        weights, eps = self._weights, self.shape.rms_norm_eps
+        weights = self._weights
         hidden = self._buffer("hidden", len(token_ids), self.shape.hidden_size)
         torch.index_select(weights.embedding, 0, token_ids, out=hidden)
         cos, sin = self._cos[positions], self._sin[positions]
-        for index in range(self.shape.num_layers):
+        for index, layer in enumerate(weights.layers):
             self._attend(index, hidden, cos, sin, attention)
-            self._mlp(weights.layers[index], hidden)
+            for rows in self._chunks(len(hidden)):
+                self._mlp(layer, hidden[rows])
         sampled = hidden if len(sample_rows) == len(token_ids) else hidden[sample_rows]
-        sampled = F.rms_norm(sampled, sampled.shape[-1:], weights.final_norm, eps)
-        logits = self._buffer("logits", len(sample_rows), self.shape.vocab_size)
-        return torch.mm(sampled, weights.head, out=logits)
+        return self._logits(self._norm(sampled, weights.final_norm))
 
     def _attend(self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> None:
         shape, layer, tokens = self.shape, self._weights.layers[index], len(hidden)
-        heads, rotated_heads, dim = shape.num_heads, shape.num_heads + shape.num_kv_heads, shape.head_dim
-        normed = F.rms_norm(hidden, hidden.shape[-1:], layer.input_norm, shape.rms_norm_eps)
-        qkv = self._buffer("qkv", tokens, len(layer.qkv))
-        torch.mm(normed, layer.qkv.t(), out=qkv)
-        by_head = qkv.view(tokens, -1, dim)
-        qk, values = by_head[:, :rotated_heads], by_head[:, rotated_heads:]
-        norms = self._qk_norms[index]
-        if norms is not None:
-            qk = F.rms_norm(qk, (dim,), None, shape.rms_norm_eps).mul_(norms)
-        rotated = self._buffer("rotated", tokens, rotated_heads * dim).view(tokens, rotated_heads, dim)
-        torch.mul(qk, cos, out=rotated).addcmul_(qk.roll(dim // 2, -1), sin)
+        heads, dim = shape.num_heads, shape.head_dim
+        with_keys = heads + shape.num_kv_heads
+        rotated = self._buffer("rotated", tokens, with_keys * dim).view(tokens, with_keys, dim)
+        values = self._buffer("values", tokens, shape.num_kv_heads * dim).view(tokens, shape.num_kv_heads, dim)
+        for rows in self._chunks(tokens):
+            qkv = linear(self._norm(hidden[rows], layer.input_norm), layer.qkv).unflatten(1, (-1, dim))
+            qk = qkv[:, :with_keys]
+            norms = self._qk_norms[index]
+            if norms is not None:
+                qk = self._norm(qk, None).mul_(norms)
+            torch.mul(qk, cos[rows], out=rotated[rows]).addcmul_(qk.roll(dim // 2, -1), sin[rows])
+            values[rows] = qkv[:, with_keys:]
         attention.store(index, rotated[:, heads:], values)
-        out = self._buffer("attended", tokens, heads * dim)
-        attention.attend(index, rotated[:, :heads], out.view(tokens, heads, dim))
-        hidden.addmm_(out, layer.output.t())
+        attended = self._buffer("attended", tokens, heads * dim)
+        attention.attend(index, rotated[:, :heads], attended.view(tokens, heads, dim))
+        for rows in self._chunks(tokens):
+            hidden[rows] += linear(attended[rows], layer.output)
 
     def _mlp(self, layer: LayerWeights, hidden: Tensor) -> None:
-        normed = F.rms_norm(hidden, hidden.shape[-1:], layer.post_norm, self.shape.rms_norm_eps)
-        gate_up = self._buffer("gate_up", len(hidden), len(layer.gate_up))
-        torch.mm(normed, layer.gate_up.t(), out=gate_up)
-        gate, up = gate_up.chunk(2, dim=-1)
-        hidden.addmm_(F.silu(gate, inplace=True).mul_(up), layer.down.t())
+        gate, up = linear(self._norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
+        hidden += linear(F.silu(gate) * up, layer.down)
+
+    def _logits(self, normed: Tensor) -> Tensor:
+        vocab = self.shape.vocab_size
+        chunk = max(1, 2 * CHUNK_FLOATS // vocab)
+        if len(normed) <= chunk:
+            return linear(normed, self._weights.head)
+        logits = self._buffer("logits", len(normed), vocab)
+        for first in range(0, len(normed), chunk):
+            logits[first : first + chunk] = linear(normed[first : first + chunk], self._weights.head)
+        return logits
+
+    def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], weight, self.shape.rms_norm_eps)
+
+    def _chunks(self, rows: int) -> list[slice]:
+        return [slice(first, min(first + self._chunk, rows)) for first in range(0, rows, self._chunk)]
 
     def _buffer(self, name: str, rows: int, width: int) -> Tensor:
         """[rows, width], uninitialized, the same memory for every call with this name."""

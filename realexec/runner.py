@@ -1,8 +1,8 @@
 """Executes plans: real logits, real tokens, in three calls a step.
 
-    inputs = runner.prepare(plan)        # host work: who is in the batch, in arrays
-    sampled = runner.execute(inputs)     # the forward; returns when the tokens are on the host
-    runner.accept(plan, tokens)          # what the world made of them
+inputs = runner.prepare(plan)        # host work: who is in the batch, in arrays
+sampled = runner.execute(inputs)     # the forward; returns when the tokens are on the host
+runner.accept(plan, tokens)          # what the world made of them
 """
 
 import contextlib

@@ -33,9 +33,7 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """embedding [vocab, H]; head [H, vocab], transposed also where tied: one row by [H, vocab] reads it in order
-    and takes half the time of the other layout on MKL; final_norm [H].
-    """
+    """embedding and head [vocab, H], the same tensor where tied; final_norm [H]."""
 
     embedding: Tensor
     layers: tuple[LayerWeights, ...]
@@ -80,4 +78,4 @@ def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
     )
     untied = shape.vocab_size, hidden
     head = embedding if shape.tie_word_embeddings else normal(*untied, std=embedding_std)
-    return Weights(embedding, layers, norm(hidden), head.t().contiguous())
+    return Weights(embedding, layers, norm(hidden), head)

@@ -140,14 +140,15 @@ def _free_name(target: Path, kind: str) -> Path:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError:
-        if not path.is_dir():  # some file systems cannot sync a folder
+        if not path.is_dir():  # some file systems cannot sync a folder, and one may be writable but not readable
             raise
-    finally:
-        os.close(handle)
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

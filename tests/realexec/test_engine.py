@@ -33,6 +33,9 @@ class FakeRunner:
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None:
         self.accepted.append(tokens)
 
+    def forget(self, request_ids: list[str]) -> None:
+        self.forgotten = request_ids
+
 
 def burst(n: int, gap_ns: int = 0) -> Workload:
     return Workload(
