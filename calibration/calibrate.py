@@ -1,6 +1,6 @@
 """From a warm engine to a profile: measure designed batches, serve online, fit, check on held-out steps.
 
-All times are put on one speed: each step's time is divided by what the probe took around it, because the machine drifts.
+All times are put on one speed, divided by what the probe took around them, because the machine drifts.
 The budget is divided: designed batches first, then a saturated run (capacity) and an open-loop run at 60 % of it,
 whose steps show the engine's own costs and join the fit.
 """

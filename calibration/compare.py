@@ -25,6 +25,7 @@ METRICS: Mapping[str, str] = {
 }
 STATISTICS = ("mean", "p50", "p90", "p99")
 HEADLINE = ("ttft", "tpot", "e2e")
+LARGEST_UNSAID_DRIFT = 0.03
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One workload under one engine. left_out: requests that did not finish in every run of the cell."""
+    """One workload under one engine. left_out: requests that did not finish in every run of the cell.
+
+    speed: the machine's probe around the measured runs over the probe of the simulation's profile; None if unknown.
+    """
 
     workload: str
     workload_sha256: str
@@ -65,6 +69,7 @@ class Cell:
     left_out: int
     num_simulated: int
     num_measured: int
+    speed: float | None
     figures: tuple[Figure, ...]
 
     def figure(self, metric: str, statistic: str = "mean") -> Figure:
@@ -102,14 +107,25 @@ class Comparison:
         """Whether the mean TTFT, TPOT and E2E of every cell are within tolerance (a share) of the measured mean."""
         return all(abs(c.figure(m).error) <= tolerance for c in self.cells for m in HEADLINE)
 
+    def notes(self) -> list[str]:
+        """What a reader must know before believing the figures."""
+        found = []
+        for c in self.cells:
+            if c.left_out:
+                found.append(
+                    f"{c.workload} under {c.engine}: {c.left_out} requests did not finish in every run and are left out"
+                )
+            if c.speed is not None and abs(c.speed - 1) > LARGEST_UNSAID_DRIFT:
+                found.append(
+                    f"{c.workload} under {c.engine}: the machine took {c.speed:.2f} times as long for its probe as the "
+                    f"profile says; servetwin simulate --speed-of puts the profile on the speed of the real runs"
+                )
+        return found
+
     def verdict(self) -> str:
         worst = ", ".join(f"{m.upper()} {abs(self.worst(m).error):.1%}" for m in HEADLINE)
-        noises = [f.relative_noise for c in self.cells for f in c.figures if f.statistic == "mean"]
-        known = [
-            n
-            for n, f in zip(noises, (f for c in self.cells for f in c.figures if f.statistic == "mean"), strict=True)
-            if n is not None and f.metric in HEADLINE
-        ]
+        headline = [c.figure(m).relative_noise for c in self.cells for m in HEADLINE]
+        known = [n for n in headline if n is not None]
         noise = f"repeats of the hardware differ by up to ±{max(known):.1%}" if known else "noise unknown: one repeat"
         text = f"Simulated means are at worst off by {worst}, while {noise}"
         if self.preferences:
@@ -132,6 +148,7 @@ class Comparison:
                     "left_out": c.left_out,
                     "simulated_runs": c.num_simulated,
                     "measured_runs": c.num_measured,
+                    "speed": c.speed,
                     "figures": [
                         {
                             "metric": f.metric,
@@ -159,6 +176,7 @@ class Comparison:
                 }
                 for p in self.preferences
             ],
+            "notes": self.notes(),
             "verdict": self.verdict(),
         }
 
@@ -209,12 +227,21 @@ def _cell(engine: str, runs: list[RunRecord]) -> Cell:
         left_out=workload.num_requests - len(common),
         num_simulated=len(simulated),
         num_measured=len(measured),
+        speed=_speed(simulated, measured),
         figures=tuple(
             _figure(m, s, [frames[id(r)] for r in simulated], [frames[id(r)] for r in measured])
             for m in METRICS
             for s in STATISTICS
         ),
     )
+
+
+def _speed(simulated: Sequence[RunRecord], measured: Sequence[RunRecord]) -> float | None:
+    profiles = [r.manifest.conditions.get("profile_probe_ms") for r in simulated]
+    probes = [p for r in measured for p in r.manifest.conditions.get("probe_ms", [])]
+    if not probes or None in profiles:
+        return None
+    return float(np.mean(probes) / np.mean([float(p) for p in profiles if p is not None]))
 
 
 def _settings(record: RunRecord) -> tuple[tuple[str, object], ...]:

@@ -6,7 +6,7 @@ should look like.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from random import Random
 
 from serving.schedule.config import EngineConfig
@@ -41,10 +41,8 @@ def design(config: EngineConfig, seed: int) -> list[BatchShape]:
     """The batches to measure under these settings; the same seed gives the same design."""
     rng = Random(seed)
     shapes = [s for s in (*_decodes(config, rng), *_prefills(config), *_mixed(config, rng)) if _fits(s, config)]
-    wanted = len(shapes) + DRAWN
-    while len(shapes) < wanted:
-        if _fits(drawn := _draw(config, rng), config):
-            shapes.append(drawn)
+    drawn = (_draw(config, rng) for _ in range(20 * DRAWN))
+    shapes.extend(islice((s for s in drawn if _fits(s, config)), DRAWN))
     return shapes
 
 
@@ -140,5 +138,5 @@ def _fits(shape: BatchShape, config: EngineConfig) -> bool:
         0 < len(sequences) <= config.max_num_seqs
         and sum(n for _, n in sequences) <= config.max_num_batched_tokens
         and blocks <= config.num_blocks
-        and all(stored + n < config.max_model_len for stored, n in sequences)
+        and all(n > 0 and stored + n < config.max_model_len for stored, n in sequences)
     )

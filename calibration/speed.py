@@ -1,7 +1,7 @@
 """The machine's speed now against its speed when a profile was measured, by the probe that both keep.
 
-A processor's speed drifts by tens of percent within minutes. The probe is one fixed batch, timed around every run, so a
-profile can be put on the speed of a run without looking at any of the run's own latencies. The factor is always recorded.
+A processor's speed drifts by tens of percent within minutes. The probe is one fixed batch, timed around every run, so
+a profile can be put on the speed of a run without looking at any of its latencies. The factor is always recorded.
 """
 
 from collections.abc import Iterable

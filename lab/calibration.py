@@ -37,8 +37,8 @@ def describe(profile: Profile) -> str:
             f"their total time {held['total_time']:+.1%}",
             f"engine's own time a step with one sequence: schedule {_base(profile.schedule):.2f} ms, "
             f"complete {_base(profile.complete):.2f} ms, return {_base(profile.return_):.2f} ms",
-            f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}; the machine's speed varied "
-            f"by {profile.conditions['speed_drift']:.2f} times meanwhile, and is divided out by a probe",
+            f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}; the machine's speed "
+            f"varied by {profile.conditions['speed_drift']:.2f} times meanwhile, and is divided out by a probe",
         ]
     )
 

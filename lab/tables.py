@@ -34,8 +34,6 @@ def _print(console: Console, comparison: Comparison) -> None:
             indent = "" if metric in ("ttft", "tpot", "e2e") else "  "
             table.add_row(indent + metric, *(_cell(cell.figure(metric, s)) for s in STATISTICS))
         console.print(table)
-        if cell.left_out:
-            console.print(f"{cell.left_out} requests did not finish in every run and are left out")
     if comparison.preferences:
         table = Table(title="Which policy has the smaller mean?")
         for column in ("workload", "metric", "simulated", "measured", "agree", "beyond noise"):
@@ -44,6 +42,8 @@ def _print(console: Console, comparison: Comparison) -> None:
             beyond = {None: "one repeat", True: "yes", False: "no"}[p.beyond_noise]
             table.add_row(p.workload, p.metric, p.simulated, p.measured, "yes" if p.agree else "NO", beyond)
         console.print(table)
+    for note in comparison.notes():
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     console.print(comparison.verdict(), highlight=False, soft_wrap=True)
 
 
