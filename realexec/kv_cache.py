@@ -16,7 +16,7 @@ class KVCache:
 
     def __init__(self, shape: ModelShape, num_blocks: int, block_size: int) -> None:
         if num_blocks < 1 or block_size < 1:
-            raise ConfigError(f"a KV cache of {num_blocks} blocks of {block_size} tokens; both must be at least 1")
+            raise ConfigError(f"a KV cache of {num_blocks} blocks of {block_size} tokens; at least 1 of each")
         self.num_blocks = num_blocks
         self.block_size = block_size
         size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)

@@ -14,7 +14,6 @@ from realexec.linear import linear
 from realexec.shapes import ModelShape
 from realexec.weights import LayerWeights, Weights
 
-
 # Rows of a layer go through it in chunks whose widest intermediate has this many floats (8 MiB), logits in
 # chunks of twice as many. glibc returns blocks of 32 MiB and above to the system, and threads other than the
 # first return smaller ones too: each step would then pay for the page faults of its buffers.

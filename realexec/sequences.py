@@ -47,7 +47,7 @@ class Sequences:
         self._block_size = block_size
         self._row_of: dict[str, int] = {}
         self._free_rows: list[int] = []
-        self._tokens = np.zeros((0, shape.max_position + 1), np.int64)
+        self._tokens = np.zeros((0, shape.max_position), np.int64)
         self._tables = np.zeros((0, -(-shape.max_position // block_size)), np.int32)
         self._num_tokens = np.zeros(0, np.int64)
         self._num_stored = np.zeros(0, np.int64)
@@ -137,17 +137,18 @@ class Sequences:
 
     def _write_tokens(self, request_id: str, row: int, first: int, token_ids: Sequence[int]) -> None:
         last = first + len(token_ids)
-        if last >= self._tokens.shape[1] + 1:
+        if last > self._shape.max_position:
             raise RequestError(
                 f"{request_id} has {last} tokens, but model {self._shape.name} has {self._shape.max_position} "
                 f"positions; lower max_model_len"
             )
         written = self._tokens[row, first:last]
         written[:] = token_ids
-        if len(written) and not (0 <= written.min() and written.max() < self._shape.vocab_size):
+        lowest, highest = (int(written.min()), int(written.max())) if len(written) else (0, 0)
+        if lowest < 0 or highest >= self._shape.vocab_size:
             raise RequestError(
-                f"{request_id} has token {written.min() if written.min() < 0 else written.max()}, but model "
-                f"{self._shape.name} knows 0 .. {self._shape.vocab_size - 1}"
+                f"{request_id} has token {lowest if lowest < 0 else highest}, but model {self._shape.name} knows "
+                f"0 .. {self._shape.vocab_size - 1}"
             )
 
     def _check(self, plan: Plan, rows: Int64, starts: Int64, ends: Int64) -> None:

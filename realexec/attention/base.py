@@ -1,7 +1,7 @@
 """What a model asks of attention, and how a ragged batch is described to it."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from torch import Tensor
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
-Floats = NDArray[np.floating[Any]]
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

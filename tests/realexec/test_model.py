@@ -1,0 +1,129 @@
+"""The model against transformers and against float64."""
+
+# ruff: noqa: E402 (the imports below importorskip need what it looks for)
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("numba")
+
+from realexec.attention.base import RaggedBatch
+from realexec.attention.numba_cpu import NumbaAttention
+from realexec.kv_cache import KVCache
+from realexec.linear import linear
+from realexec.model import Model
+from realexec.shapes import ModelShape
+from realexec.weights import Weights, random_weights
+from tests.realexec import reference
+from tests.realexec.reference import tiny
+
+
+def all_logits(shape: ModelShape, weights: Weights, token_ids: list[int]) -> np.ndarray:
+    """[T, vocab] of one prefill through the paged model."""
+    tokens = len(token_ids)
+    cache = KVCache(shape, 1, tokens)
+    attention = NumbaAttention(cache, shape.num_heads)
+    everything = np.arange(tokens)
+    starts, context = np.array([0, tokens], np.int32), np.array([tokens], np.int32)
+    attention.begin(RaggedBatch(starts, context, np.zeros((1, 1), np.int32), everything))
+    positions = torch.from_numpy(everything)
+    with torch.inference_mode():
+        return Model(shape, weights).forward(torch.tensor(token_ids), positions, positions, attention).numpy().copy()
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_logits_equal_float64(qk_norm) -> None:
+    shape = tiny(qk_norm)
+    weights = random_weights(shape, seed=3)
+    token_ids = [(11 * i) % 97 for i in range(50)]
+    got = all_logits(shape, weights, token_ids)
+    for last in (0, 1, 17, 49):
+        expected = reference.logits(shape, weights, token_ids[: last + 1])
+        np.testing.assert_allclose(got[last], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_logits_equal_transformers(architecture) -> None:
+    """Tolerance: two float32 computations of logits of order 2."""
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    shape = tiny(qk_norm=architecture == "qwen3")
+    weights = random_weights(shape, seed=5)
+    sizes = {
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": shape.intermediate_size,
+        "rms_norm_eps": shape.rms_norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "max_position_embeddings": shape.max_position,
+        "tie_word_embeddings": shape.tie_word_embeddings,
+        "attention_bias": False,
+        "attn_implementation": "eager",
+    }
+    if architecture == "llama":
+        oracle = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, mlp_bias=False))
+    else:
+        oracle = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes))
+    missing, unexpected = oracle.load_state_dict(hugging_face_names(shape, weights), strict=False)
+    assert not unexpected
+    assert set(missing) <= ({"lm_head.weight"} if shape.tie_word_embeddings else set())
+    token_ids = [(13 * i) % 97 for i in range(60)]
+    with torch.inference_mode():
+        expected = oracle.eval()(torch.tensor([token_ids])).logits[0].numpy()
+    np.testing.assert_allclose(all_logits(shape, weights, token_ids), expected, rtol=0, atol=2e-5)
+
+
+def hugging_face_names(shape: ModelShape, weights: Weights) -> dict:
+    named = {"model.embed_tokens.weight": weights.embedding, "model.norm.weight": weights.final_norm}
+    if not shape.tie_word_embeddings:
+        named["lm_head.weight"] = weights.head
+    query, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    for i, layer in enumerate(weights.layers):
+        q, k, v = layer.qkv.split([query, kv, kv])
+        gate, up = layer.gate_up.chunk(2)
+        parts = {
+            "input_layernorm": layer.input_norm,
+            "self_attn.q_proj": q,
+            "self_attn.k_proj": k,
+            "self_attn.v_proj": v,
+            "self_attn.o_proj": layer.output,
+            "post_attention_layernorm": layer.post_norm,
+            "mlp.gate_proj": gate,
+            "mlp.up_proj": up,
+            "mlp.down_proj": layer.down,
+        }
+        if layer.q_norm is not None:
+            parts |= {"self_attn.q_norm": layer.q_norm, "self_attn.k_norm": layer.k_norm}
+        named |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in parts.items()}
+    return named
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch) -> None:
+    """Layers work on chunks of rows and the LM head on others; sizes that leave a rest behind."""
+    shape = tiny(qk_norm=True)
+    weights = random_weights(shape)
+    token_ids = [(5 * i) % 97 for i in range(53)]
+    whole = all_logits(shape, weights, token_ids)
+    monkeypatch.setattr("realexec.model.CHUNK_FLOATS", 16 * 80)
+    np.testing.assert_allclose(all_logits(shape, weights, token_ids), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 37])
+def test_linear_by_either_library(onednn, rows, monkeypatch) -> None:
+    if not onednn:
+        monkeypatch.setattr("realexec.linear.ONEDNN", False)
+    x, weight = torch.randn(rows, 33), torch.randn(65, 33)
+    expected = x.double() @ weight.double().t()
+    torch.testing.assert_close(linear(x, weight).double(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(linear(x[:0], weight), torch.empty(0, 65))
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    first, again, other = (random_weights(tiny(), seed) for seed in (1, 1, 2))
+    assert torch.equal(first.layers[1].down, again.layers[1].down)
+    assert not torch.equal(first.embedding, other.embedding)
+    assert first.head is first.embedding
