@@ -1,6 +1,6 @@
 """How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,8 @@ def execute_run(
     return read_run(folder)
 
 
-def load_runner(model: str, settings: dict[str, object], threads: int, seed: int) -> Any:
-    """A runner with random weights, warmed up. Errors: ConfigError, BlockedError where torch is absent."""
+def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: int) -> Any:
+    """A runner with random weights, warmed up for the settings. Errors: ConfigError, BlockedError without torch."""
     from realexec.capacity import default_num_blocks
     from realexec.runner import Runner
     from realexec.shapes import shape
@@ -124,12 +124,13 @@ def load_runner(model: str, settings: dict[str, object], threads: int, seed: int
     if threads < 1:
         raise ConfigError(f"--threads is {threads}; it must be at least 1")
     chosen = shape(model)
-    defaults = EngineConfig()
-    block_size = int(str(settings.get("block_size", defaults.block_size)))
-    num_blocks = int(str(settings.get("num_blocks", default_num_blocks(chosen, block_size))))
-    replace(defaults, block_size=block_size, num_blocks=num_blocks)  # refuses nonsense before memory is taken
-    runner = Runner(chosen, num_blocks=num_blocks, block_size=block_size, seed=seed, num_threads=threads)
-    runner.warm_up()
+    config = EngineConfig(**settings)  # type: ignore[arg-type]
+    if "num_blocks" not in settings:
+        config = replace(config, num_blocks=default_num_blocks(chosen, config.block_size))
+    runner = Runner(
+        chosen, num_blocks=config.num_blocks, block_size=config.block_size, seed=seed, num_threads=threads
+    )
+    runner.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
     return runner
 
 

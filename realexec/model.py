@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from realexec.attention.base import Attention
-from realexec.linear import linear
+from realexec.linear import ROW_BUCKETS, bucket, linear
 from realexec.shapes import ModelShape
 from realexec.weights import LayerWeights, Weights
 
@@ -29,7 +29,8 @@ class Model:
         self._cos, self._sin = rotation_tables(shape)
         self._buffers: dict[str, Tensor] = {}
         self._qk_norms = [_per_head(shape, layer) for layer in weights.layers]
-        self._chunk = max(16, CHUNK_FLOATS // max(2 * shape.intermediate_size, len(weights.layers[0].qkv)))
+        chunk = CHUNK_FLOATS // max(2 * shape.intermediate_size, len(weights.layers[0].qkv))
+        self._chunk = max(64, chunk // 64 * 64)  # a number of buckets, so that what is left over is one too
 
     def forward(self, token_ids: Tensor, positions: Tensor, sample_rows: Tensor, attention: Attention) -> Tensor:
         """Logits [S, vocab] of the rows that sample, valid until the next forward.
@@ -37,23 +38,51 @@ class Model:
         token_ids, positions [T] and sample_rows [S] int64; attention has begun this batch.
         """
         weights = self._weights
-        hidden = self._buffer("hidden", len(token_ids), self.shape.hidden_size)
-        torch.index_select(weights.embedding, 0, token_ids, out=hidden)
-        cos, sin = self._cos[positions], self._sin[positions]
+        hidden, cos, sin = self._padded_inputs(token_ids, positions)
         for index, layer in enumerate(weights.layers):
-            self._attend(index, hidden, cos, sin, attention)
+            self._attend(index, hidden, len(token_ids), cos, sin, attention)
             for rows in self._chunks(len(hidden)):
                 self._mlp(layer, hidden[rows])
-        sampled = hidden if len(sample_rows) == len(token_ids) else hidden[sample_rows]
-        return self._logits(self._norm(sampled, weights.final_norm))
+        return self._logits(self._norm(self._padded_samples(hidden, sample_rows), weights.final_norm))[
+            : len(sample_rows)
+        ]
 
-    def _attend(self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> None:
-        shape, layer, tokens = self.shape, self._weights.layers[index], len(hidden)
+    def warm_up(self, max_tokens: int, max_samples: int) -> None:
+        """Have every product of a step of up to so many rows prepared: one layer and the head for each bucket."""
+        layer = self._weights.layers[0]
+        with torch.inference_mode():
+            for rows in ROW_BUCKETS:
+                if rows <= bucket(max_samples):
+                    self._logits(torch.zeros(rows, self.shape.hidden_size))
+                if rows <= bucket(max_tokens):
+                    for part in self._chunks(rows):
+                        chunk = torch.zeros(part.stop - part.start, self.shape.hidden_size)
+                        linear(chunk, layer.qkv)
+                        linear(torch.zeros(len(chunk), layer.output.shape[1]), layer.output)
+                        self._mlp(layer, chunk)
+
+    def _padded_inputs(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden, cos, sin with a bucket's number of rows; rows beyond the tokens are computed and never read."""
+        tokens, rows = len(token_ids), bucket(len(token_ids))
+        hidden = self._buffer("hidden", rows, self.shape.hidden_size)
+        torch.index_select(self._weights.embedding, 0, token_ids, out=hidden[:tokens])
+        hidden[tokens:] = 0.0
+        if rows > tokens:
+            positions = torch.cat([positions, positions.new_zeros(rows - tokens)])
+        return hidden, self._cos[positions], self._sin[positions]
+
+    def _padded_samples(self, hidden: Tensor, sample_rows: Tensor) -> Tensor:
+        missing = bucket(len(sample_rows)) - len(sample_rows) if len(sample_rows) else 0
+        return hidden[torch.cat([sample_rows, sample_rows.new_zeros(missing)])]
+
+    def _attend(self, index: int, hidden: Tensor, tokens: int, cos: Tensor, sin: Tensor, attention: Attention) -> None:
+        """tokens: rows of hidden that are not padding."""
+        shape, layer, padded = self.shape, self._weights.layers[index], len(hidden)
         heads, dim = shape.num_heads, shape.head_dim
         with_keys = heads + shape.num_kv_heads
-        rotated = self._buffer("rotated", tokens, with_keys * dim).view(tokens, with_keys, dim)
-        values = self._buffer("values", tokens, shape.num_kv_heads * dim).view(tokens, shape.num_kv_heads, dim)
-        for rows in self._chunks(tokens):
+        rotated = self._buffer("rotated", padded, with_keys * dim).view(padded, with_keys, dim)
+        values = self._buffer("values", padded, shape.num_kv_heads * dim).view(padded, shape.num_kv_heads, dim)
+        for rows in self._chunks(padded):
             qkv = linear(self._norm(hidden[rows], layer.input_norm), layer.qkv).unflatten(1, (-1, dim))
             qk = qkv[:, :with_keys]
             norms = self._qk_norms[index]
@@ -61,10 +90,11 @@ class Model:
                 qk = self._norm(qk, None).mul_(norms)
             torch.mul(qk, cos[rows], out=rotated[rows]).addcmul_(qk.roll(dim // 2, -1), sin[rows])
             values[rows] = qkv[:, with_keys:]
-        attention.store(index, rotated[:, heads:], values)
-        attended = self._buffer("attended", tokens, heads * dim)
-        attention.attend(index, rotated[:, :heads], attended.view(tokens, heads, dim))
-        for rows in self._chunks(tokens):
+        attention.store(index, rotated[:tokens, heads:], values[:tokens])
+        attended = self._buffer("attended", padded, heads * dim)
+        attended[tokens:] = 0.0
+        attention.attend(index, rotated[:tokens, :heads], attended[:tokens].view(tokens, heads, dim))
+        for rows in self._chunks(padded):
             hidden[rows] += linear(attended[rows], layer.output)
 
     def _mlp(self, layer: LayerWeights, hidden: Tensor) -> None:

@@ -106,6 +106,7 @@ class Runner:
         most = min(self.num_blocks * self.block_size, self.shape.max_position - 1)
         tokens = min(max_num_batched_tokens, most)
         seqs = max(1, min(max_num_seqs, self.num_blocks))
+        self._model.warm_up(tokens, seqs)
         for start, length, count in ((0, tokens, 1), (most - tokens // 2, tokens // 2, 1), (0, 1, seqs), (0, 1, 1)):
             self._run_synthetic(start, max(1, length), count)
 

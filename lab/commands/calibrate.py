@@ -30,7 +30,8 @@ def calibrate(
     from lab.runs import load_runner
     from serving.schedule.config import EngineConfig
 
-    runner = load_runner(model, {}, threads, seed)
+    measured = {"max_num_seqs": max_num_seqs, "max_num_batched_tokens": max_num_batched_tokens}
+    runner = load_runner(model, measured, threads, seed)
     config = EngineConfig(
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
