@@ -63,7 +63,7 @@ def calibrate(
     shapes = design(config, seed)
     say(f"{len(shapes)} designed batches: decode, prefill and mixed steps")
     designed = measure(runner, shapes, DESIGNED_SHARE * budget_s, seed, progress).assign(where="designed")
-    first = fit(EXECUTE, designed, "execute_ms", _weights(designed))
+    first = fit(EXECUTE, designed, "execute_ms", relative=True)
 
     say("online: a saturated run for capacity, then an open-loop run")
     guess = _guess_rate(first, traffic, config)
@@ -116,14 +116,6 @@ def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> flo
     return seqs / output / (step_ms / 1e3)
 
 
-def _weights(samples: pd.DataFrame) -> np.ndarray:
-    """One over the step's time, so that errors count in percent; disturbed steps count nothing. Shape [samples]."""
-    weights = 1.0 / samples["execute_ms"].to_numpy(dtype=float)
-    if "disturbed" in samples:
-        weights[samples["disturbed"].to_numpy(dtype=bool)] = 0.0
-    return weights
-
-
 def _held_out(samples: pd.DataFrame, seed: int) -> np.ndarray:
     """A fifth of the designed shapes, whole, and the last fifth of each online run. Shape [samples], bool."""
     rng = Random(seed)
@@ -145,9 +137,8 @@ def _profile(
 ) -> Profile:
     usable = samples[~samples["disturbed"]]
     training, held_out = usable[~usable["held_out"]], usable[usable["held_out"]]
-    checked = fit(EXECUTE, training, "normal_ms", _weights(training))
-    execute = fit(EXECUTE, usable, "normal_ms", _weights(usable))
-    ones = np.ones(len(usable))
+    checked = fit(EXECUTE, training, "normal_ms", relative=True)
+    execute = fit(EXECUTE, usable, "normal_ms", relative=True)
     shape = runner.shape
     return Profile(
         name=f"{shape.name}-cpu",
@@ -161,9 +152,9 @@ def _profile(
             "disturbed_samples": int(samples["disturbed"].sum()),
         },
         execute=execute,
-        schedule=fit(OVERHEAD, usable, "schedule_ms", ones),
-        complete=fit(OVERHEAD, usable, "complete_ms", ones),
-        return_=fit(OVERHEAD, usable, "return_ms", ones),
+        schedule=fit(OVERHEAD, usable, "schedule_ms"),
+        complete=fit(OVERHEAD, usable, "complete_ms"),
+        return_=fit(OVERHEAD, usable, "return_ms"),
         residual=_residual(execute, usable),
         hull={name: (float(usable[name].min()), float(usable[name].max())) for name in StepFeatures.names()},
         kv=KVCapacity(

@@ -5,7 +5,7 @@ should look like.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from random import Random
 
@@ -32,6 +32,8 @@ class BatchShape:
 
 
 DRAWN = 40
+CONTINUED = 3
+"""Decode steps that can follow a measured one."""
 
 REFERENCE = BatchShape(decodes=(128,) * 16, prefills=((0, 96),))
 """The probe: one fixed mixed batch, timed with every profile and every run, that shows the machine's speed then."""
@@ -52,7 +54,7 @@ def plan_of(shape: BatchShape, step_id: int, block_size: int, released: Sequence
     Blocks interleave between sequences, as they do after a while online.
     """
     ids = [f"{step_id}.{i}" for i in range(len(shape.sequences))]
-    counts = [-(-(stored + n) // block_size) for stored, n in shape.sequences]
+    counts = [_blocks(stored, n, block_size) for stored, n in shape.sequences]
     tables: list[list[int]] = [[] for _ in ids]
     block = 0
     for depth in range(max(counts)):
@@ -75,6 +77,16 @@ def plan_of(shape: BatchShape, step_id: int, block_size: int, released: Sequence
         preempted=(),
         released=tuple(released),
     )
+
+
+def next_plan(plan: Plan) -> Plan:
+    """The same sequences one step later, each decoding one token: at most CONTINUED times, in the blocks they have."""
+    starts = tuple(start + n for start, n in zip(plan.starts, plan.num_tokens, strict=True))
+    return replace(plan, starts=starts, num_tokens=(1,) * len(starts), admitted=(), new_blocks=(), released=())
+
+
+def _blocks(stored: int, tokens: int, block_size: int) -> int:
+    return -(-(stored + tokens + CONTINUED) // block_size)
 
 
 def _powers(low: int, high: int, factor: int = 2) -> list[int]:
@@ -133,10 +145,10 @@ def _draw(config: EngineConfig, rng: Random) -> BatchShape:
 
 def _fits(shape: BatchShape, config: EngineConfig) -> bool:
     sequences = shape.sequences
-    blocks = sum(-(-(stored + n) // config.block_size) for stored, n in sequences)
+    blocks = sum(_blocks(stored, n, config.block_size) for stored, n in sequences)
     return (
         0 < len(sequences) <= config.max_num_seqs
         and sum(n for _, n in sequences) <= config.max_num_batched_tokens
         and blocks <= config.num_blocks
-        and all(n > 0 and stored + n < config.max_model_len for stored, n in sequences)
+        and all(n > 0 and stored + n + CONTINUED < config.max_model_len for stored, n in sequences)
     )

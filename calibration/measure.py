@@ -10,33 +10,54 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calibration.design import REFERENCE, BatchShape, plan_of
+from calibration.design import CONTINUED, REFERENCE, BatchShape, next_plan, plan_of
 from serving.cost import features
 from serving.errors import MeasurementError
+from serving.schedule.contract import Plan
 
 FEWEST_PASSES = 2
 PROBE_EVERY = 20
+FIRST_TEXT_TOKEN = 3
 LARGEST_DRIFT = 2.0
 
 
 class StepTimer:
-    """Executes shapes one by one on a runner; each step's sequences are forgotten by the next."""
+    """Executes shapes one by one on a runner; each shape's sequences are forgotten by the next."""
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._step_id = 0
         self._resident: tuple[str, ...] = ()
 
-    def time(self, shape: BatchShape) -> dict[str, float]:
-        """The features of one executed step, wall_ms and cpu_ms of its execution."""
+    def time(self, shape: BatchShape) -> list[dict[str, float]]:
+        """Rows of executed steps: their features, wall_ms and cpu_ms of execution.
+
+        Decodes follow decodes when an engine serves, so a batch of decodes is measured as the steps after its first
+        one: that one finds the caches of the processor full of what was measured before.
+        """
         plan = plan_of(shape, self._step_id, self._runner.block_size, self._resident)
         self._step_id += 1
         self._resident = plan.request_ids
+        row = self._execute(plan)
+        if shape.prefills:
+            return [row]
+        rows = []
+        for _ in range(CONTINUED):
+            plan = next_plan(plan)
+            rows.append(self._execute(plan))
+        return rows
+
+    def _execute(self, plan: Plan) -> dict[str, float]:
         inputs = self._runner.prepare(plan)
         cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         self._runner.execute(inputs)
         wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
+        self._runner.accept(plan, [(FIRST_TEXT_TOKEN,)] * len(plan.request_ids))
         return {**asdict(features(plan)), "wall_ms": wall / 1e6, "cpu_ms": cpu / 1e6}
+
+    def reference(self) -> float:
+        """Milliseconds of the reference batch."""
+        return self.time(REFERENCE)[0]["wall_ms"]
 
     def clear(self) -> None:
         """Have the runner forget the last sequences, so that it can serve requests again."""
@@ -47,7 +68,7 @@ class StepTimer:
 def probe(runner: Any, repeats: int = 9) -> float:
     """Median milliseconds of the reference batch."""
     timer = StepTimer(runner)
-    times = [timer.time(REFERENCE)["wall_ms"] for _ in range(repeats + 1)][1:]
+    times = [timer.reference() for _ in range(repeats + 1)][1:]
     timer.clear()
     return statistics.median(times)
 
@@ -71,7 +92,7 @@ def measure(
     probes: list[tuple[float, float]] = []  # (seconds, milliseconds)
     began = time.perf_counter()
     for _ in range(2):
-        timer.time(REFERENCE)
+        timer.reference()
     for position, index in enumerate(_passes(len(shapes), rng)):
         elapsed = time.perf_counter() - began
         progress(min(elapsed, budget_s))
@@ -83,8 +104,8 @@ def measure(
                 f"raise --budget {elapsed / budget_s * FEWEST_PASSES * len(shapes) / position:.0f} times"
             )
         if position % PROBE_EVERY == 0:
-            probes.append((elapsed, statistics.median(timer.time(REFERENCE)["wall_ms"] for _ in range(3))))
-        rows.append({"shape": index, "at": elapsed, **timer.time(shapes[index])})
+            probes.append((elapsed, statistics.median(timer.reference() for _ in range(3))))
+        rows.extend({"shape": index, "at": elapsed, **row} for row in timer.time(shapes[index]))
     timer.clear()
     samples = pd.DataFrame(rows).rename(columns={"wall_ms": "execute_ms"})
     samples["disturbed"] = samples["execute_ms"] > 1.1 * samples["cpu_ms"] + 0.2

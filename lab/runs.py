@@ -127,9 +127,7 @@ def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: 
     config = EngineConfig(**settings)  # type: ignore[arg-type]
     if "num_blocks" not in settings:
         config = replace(config, num_blocks=default_num_blocks(chosen, config.block_size))
-    runner = Runner(
-        chosen, num_blocks=config.num_blocks, block_size=config.block_size, seed=seed, num_threads=threads
-    )
+    runner = Runner(chosen, num_blocks=config.num_blocks, block_size=config.block_size, seed=seed, num_threads=threads)
     runner.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
     return runner
 

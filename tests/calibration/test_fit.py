@@ -32,21 +32,28 @@ def test_known_coefficients_are_recovered() -> None:
         + 1e-4 * frame["prefill_pairs"]
         + 8e-4 * frame["decode_context"]
     )
-    terms = fit(EXECUTE, frame, "execute_ms", 1.0 / frame["execute_ms"].to_numpy())
+    terms = fit(EXECUTE, frame, "execute_ms", relative=True)
     assert predict(terms, frame) == pytest.approx(frame["execute_ms"].to_numpy(), rel=1e-6)
     by_feature = {t.feature: t.coefficient_ms for t in terms.terms if t.feature in ("prefill_pairs", "decode_context")}
     assert by_feature["prefill_pairs"] == pytest.approx(1e-4, rel=1e-3)
     assert by_feature["decode_context"] == pytest.approx(8e-4, rel=1e-3)
 
 
-def test_disturbed_samples_of_no_weight_change_nothing() -> None:
+def test_scattered_steps_are_fitted_by_their_mean() -> None:
+    """Weights of 1 / measured made every simulated step 1 to 3 % short; seen as a TTFT 8 % short at 0.8 of capacity."""
+    frame = pd.concat([samples()] * 40, ignore_index=True)
+    true = 2 + 0.1 * frame["num_tokens"].to_numpy()
+    frame["execute_ms"] = true * np.random.default_rng(0).lognormal(-0.02, 0.2, len(frame))  # mean 1
+    terms = fit(EXECUTE, frame, "execute_ms", relative=True)
+    assert predict(terms, frame).sum() / true.sum() == pytest.approx(1.0, abs=0.01)
+
+
+def test_unknown_samples_are_left_out() -> None:
     frame = samples()
     frame["execute_ms"] = 2 + 0.1 * frame["num_tokens"]
-    weights = 1.0 / frame["execute_ms"].to_numpy()
-    clean = fit(EXECUTE, frame, "execute_ms", weights)
-    frame.loc[::10, "execute_ms"] *= 5
-    weights[::10] = 0.0
-    assert predict(fit(EXECUTE, frame, "execute_ms", weights), frame) == pytest.approx(predict(clean, frame), rel=1e-6)
+    clean = fit(EXECUTE, frame, "execute_ms")
+    frame.loc[::10, "execute_ms"] = float("nan")
+    assert predict(fit(EXECUTE, frame, "execute_ms"), frame) == pytest.approx(predict(clean, frame), rel=1e-6)
 
 
 @given(st.integers(0, 1000))
@@ -55,7 +62,7 @@ def test_whatever_was_measured_a_larger_batch_never_costs_less(seed: int) -> Non
     """Coefficients cannot be negative, so extrapolation is physical."""
     frame = samples()
     frame["execute_ms"] = np.random.default_rng(seed).uniform(1, 50, len(frame))
-    terms = fit(EXECUTE, frame, "execute_ms", np.ones(len(frame)))
+    terms = fit(EXECUTE, frame, "execute_ms")
     assert all(t.coefficient_ms > 0 for t in terms.terms)
     larger = frame + 100
     assert (predict(terms, larger) >= predict(terms, frame) - 1e-9).all()
@@ -65,7 +72,7 @@ def test_whatever_was_measured_a_larger_batch_never_costs_less(seed: int) -> Non
 def test_prediction_in_simulation_equals_the_fit() -> None:
     frame = samples()
     frame["execute_ms"] = 2 + 0.1 * frame["num_tokens"] + 0.01 * frame["num_seqs"] ** 1.5
-    terms = fit(EXECUTE, frame, "execute_ms", np.ones(len(frame)))
+    terms = fit(EXECUTE, frame, "execute_ms")
     cost = ProfileCost(PROFILE.model_copy(update={"execute": terms, "return_": CostTerms(terms=())}))
     steps = [StepFeatures(*map(int, row)) for row in frame[list(StepFeatures.names())].to_numpy()]
     assert [cost.execute_time(s) / 1e6 for s in steps] == pytest.approx(predict(terms, frame).tolist(), abs=1e-6)

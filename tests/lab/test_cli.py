@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kv = PROFILE.kv.model_copy(update={"num_blocks": 4096})
     write_profile(Path("p.json"), PROFILE.model_copy(update={"kv": kv}))
-    assert run("workload make --rate 40 --requests 60 --seed 1 --out w.jsonl".split()) == 0
+    assert run(["workload", "make", "--rate", "40", "--requests", "60", "--seed", "1", "--out", "w.jsonl"]) == 0
     return tmp_path
 
 
@@ -130,9 +130,9 @@ def test_without_torch_the_real_engine_is_blocked_and_simulation_is_not(here, ca
     for name in [n for n in sys.modules if n.split(".")[0] in ("torch", "numba") or n == "realexec.runner"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert run("execute --workload w.jsonl --out x".split()) == 3
+    assert run(["execute", "--workload", "w.jsonl", "--out", "x"]) == 3
     assert "pip install 'servetwin[real]'" in capsys.readouterr().err
-    assert run("calibrate --out x.json".split()) == 3
+    assert run(["calibrate", "--out", "x.json"]) == 3
     assert simulate("sim") == 0
 
 
