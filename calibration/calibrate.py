@@ -16,7 +16,7 @@ import pandas as pd
 from calibration.design import design
 from calibration.fit import EXECUTE, OVERHEAD, fit, predict
 from calibration.machine import hardware, software
-from calibration.measure import drift, measure, probe
+from calibration.measure import drift, measure
 from calibration.online import saturated_rate, step_rows
 from calibration.traffic import AZURE_CONVERSATION, Traffic
 from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
@@ -68,16 +68,16 @@ def calibrate(
     say("online: a saturated run for capacity, then an open-loop run")
     guess = _guess_rate(first, traffic, config)
     saturated_s = SATURATED_SHARE * budget_s
-    receipts, before = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
+    receipts, probe_ms = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
     capacity = saturated_rate(receipts)
-    online = [step_rows(receipts).assign(where="saturated", probe_ms=before)]
+    online = [step_rows(receipts).assign(where="saturated", probe_ms=probe_ms)]
     progress((DESIGNED_SHARE + SATURATED_SHARE) * budget_s)
     rate = OPEN_LOOP_LOAD * capacity
     open_s = (1 - DESIGNED_SHARE - SATURATED_SHARE) * budget_s
     for k, preset in enumerate(("vllm", "nano-vllm")):
         wanted = max(20, round(rate * open_s / 2))
-        receipts, before = _serve(runner, config, preset, rate, wanted, seed + 2 + k, traffic)
-        online.append(step_rows(receipts).assign(where="open-loop", probe_ms=before))
+        receipts, probe_ms = _serve(runner, config, preset, rate, wanted, seed + 2 + k, traffic)
+        online.append(step_rows(receipts).assign(where="open-loop", probe_ms=probe_ms))
     progress(budget_s)
     samples = pd.concat([designed, *online], ignore_index=True)
     samples["held_out"] = _held_out(samples, seed)
@@ -90,14 +90,13 @@ def calibrate(
 def _serve(
     runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
 ) -> tuple[list[StepReceipt], float]:
-    """Serve a drawn workload; rate None: all at once. Returns the steps, and the mean of the probes around them."""
+    """Serve a drawn workload; rate None: all at once. Returns the steps, and the mean of the probes among them [ms]."""
     from realexec.load import execute
 
     drawn = traffic.draw(rate, requests, seed)
     scheduler = build_scheduler(preset, settings=asdict(config))
-    before = probe(runner)
-    receipts = execute(materialize(drawn), Truth(drawn), scheduler, runner).receipts
-    return receipts, (before + probe(runner)) / 2
+    run = execute(materialize(drawn), Truth(drawn), scheduler, runner)
+    return run.receipts, float(np.mean(run.probes)) / 1e6
 
 
 def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> float:

@@ -59,7 +59,7 @@ class Figure:
 class Cell:
     """One workload under one engine. left_out: requests that did not finish in every run of the cell.
 
-    speed: the machine's probe around the measured runs over the probe of the simulation's profile; None if unknown.
+    speed: the machine's probe during the measured runs over the probe of the simulation's profile; None if unknown.
     """
 
     workload: str
@@ -238,10 +238,10 @@ def _cell(engine: str, runs: list[RunRecord]) -> Cell:
 
 def _speed(simulated: Sequence[RunRecord], measured: Sequence[RunRecord]) -> float | None:
     profiles = [r.manifest.conditions.get("profile_probe_ms") for r in simulated]
-    probes = [p for r in measured for p in r.manifest.conditions.get("probe_ms", [])]
-    if not probes or None in profiles:
+    probes = [r.manifest.conditions.get("probe_ms") for r in measured]
+    if None in probes or None in profiles:
         return None
-    return float(np.mean(probes) / np.mean([float(p) for p in profiles if p is not None]))
+    return float(np.mean([float(str(p)) for p in probes]) / np.mean([float(str(p)) for p in profiles]))
 
 
 def _settings(record: RunRecord) -> tuple[tuple[str, object], ...]:

@@ -35,9 +35,6 @@ DRAWN = 40
 CONTINUED = 3
 """Decode steps that can follow a measured one."""
 
-REFERENCE = BatchShape(decodes=(128,) * 16, prefills=((0, 96),))
-"""The probe: one fixed mixed batch, timed with every profile and every run, that shows the machine's speed then."""
-
 
 def design(config: EngineConfig, seed: int) -> list[BatchShape]:
     """The batches to measure under these settings; the same seed gives the same design."""

@@ -65,8 +65,8 @@ OVERHEAD = (
 def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool = False) -> CostTerms:
     """Coefficients that minimise the squared error of target [ms] where it is known; terms of no weight are left out.
 
-    relative: errors count in percent of the predicted time. Of the predicted, not the measured one: dividing by what was
-    measured favours the samples that happened to be fast, and steps with a scatter of 10 % would come out 1 % short.
+    relative: errors count in percent of the predicted time. Of the predicted, not the measured one: dividing by what
+    was measured favours samples that happened to be fast, and steps with a scatter of 10 % would come out 1 % short.
     """
     samples = samples[samples[target].notna()]
     measured = samples[target].to_numpy(dtype=float)

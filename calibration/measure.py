@@ -1,6 +1,5 @@
 """Step times of designed batches on the real engine, with drift and disturbance watched."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calibration.design import CONTINUED, REFERENCE, BatchShape, next_plan, plan_of
+from calibration.design import CONTINUED, BatchShape, next_plan, plan_of
 from serving.cost import features
 from serving.errors import MeasurementError
 from serving.schedule.contract import Plan
 
 FEWEST_PASSES = 2
-PROBE_EVERY = 20
+PROBES_AVERAGED = 15
 FIRST_TEXT_TOKEN = 3
 LARGEST_DRIFT = 2.0
 
@@ -55,22 +54,10 @@ class StepTimer:
         self._runner.accept(plan, [(FIRST_TEXT_TOKEN,)] * len(plan.request_ids))
         return {**asdict(features(plan)), "wall_ms": wall / 1e6, "cpu_ms": cpu / 1e6}
 
-    def reference(self) -> float:
-        """Milliseconds of the reference batch."""
-        return self.time(REFERENCE)[0]["wall_ms"]
-
     def clear(self) -> None:
         """Have the runner forget the last sequences, so that it can serve requests again."""
         self._runner.forget(self._resident)
         self._resident = ()
-
-
-def probe(runner: Any, repeats: int = 9) -> float:
-    """Median milliseconds of the reference batch."""
-    timer = StepTimer(runner)
-    times = [timer.reference() for _ in range(repeats + 1)][1:]
-    timer.clear()
-    return statistics.median(times)
 
 
 def measure(
@@ -83,7 +70,7 @@ def measure(
     """Measure all shapes again and again, in a new random order each pass, until the budget is spent.
 
     Returns a row a step: shape (its index), its features, execute_ms, cpu_ms, disturbed (the thread lost the processor
-    while it ran), and probe_ms: what the reference batch took around that time.
+    while it ran), and probe_ms: what the runner's probe took around that time.
     Errors: MeasurementError if the budget does not allow two passes, or the machine changes speed by half.
     """
     rng = Random(seed)
@@ -91,8 +78,6 @@ def measure(
     rows: list[dict[str, float]] = []
     probes: list[tuple[float, float]] = []  # (seconds, milliseconds)
     began = time.perf_counter()
-    for _ in range(2):
-        timer.reference()
     for position, index in enumerate(_passes(len(shapes), rng)):
         elapsed = time.perf_counter() - began
         progress(min(elapsed, budget_s))
@@ -103,14 +88,14 @@ def measure(
                 f"{position} batches took {elapsed:.0f} s, and two passes over {len(shapes)} are the least; "
                 f"raise --budget {elapsed / budget_s * FEWEST_PASSES * len(shapes) / position:.0f} times"
             )
-        if position % PROBE_EVERY == 0:
-            probes.append((elapsed, statistics.median(timer.reference() for _ in range(3))))
+        probes.append((elapsed, runner.probe() / 1e6))
         rows.extend({"shape": index, "at": elapsed, **row} for row in timer.time(shapes[index]))
     timer.clear()
     samples = pd.DataFrame(rows).rename(columns={"wall_ms": "execute_ms"})
     samples["disturbed"] = samples["execute_ms"] > 1.1 * samples["cpu_ms"] + 0.2
     at, probe_ms = np.array(probes).T
-    samples["probe_ms"] = np.interp(samples["at"].to_numpy(), at, probe_ms)
+    smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).median()
+    samples["probe_ms"] = np.interp(samples["at"].to_numpy(), at, smooth.to_numpy())
     return samples
 
 
@@ -119,7 +104,7 @@ def drift(samples: pd.DataFrame) -> float:
     slowest, fastest = samples["probe_ms"].max(), samples["probe_ms"].min()
     if slowest / fastest > LARGEST_DRIFT:
         raise MeasurementError(
-            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same batch took "
+            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same work took "
             f"{fastest:.2f} to {slowest:.2f} ms); stop other programs, or wait, and run again"
         )
     return float(slowest / fastest)

@@ -1,7 +1,8 @@
-"""The machine's speed now against its speed when a profile was measured, by the probe that both keep.
+"""The machine's speed during a run against its speed when a profile was measured, by the probe that both keep.
 
-A processor's speed drifts by tens of percent within minutes. The probe is one fixed batch, timed around every run, so
-a profile can be put on the speed of a run without looking at any of its latencies. The factor is always recorded.
+A processor's speed drifts by tens of percent within minutes. The probe is one fixed piece of work, timed four times a
+second between steps, so a profile can be put on the speed of a run without looking at any of its latencies. The factor
+is always recorded.
 """
 
 from collections.abc import Iterable
@@ -12,11 +13,11 @@ from serving.errors import ProfileError
 
 
 def probe_ms(manifest: Manifest) -> float:
-    """Mean of a real run's probes, before and after. Errors: ProfileError for a run without any."""
-    probes = manifest.conditions.get("probe_ms")
-    if not isinstance(probes, list) or not probes:
+    """Mean of a real run's probes. Errors: ProfileError for a run without any."""
+    mean = manifest.conditions.get("probe_ms")
+    if not isinstance(mean, float):
         raise ProfileError("the run has no probe of the machine's speed; give a run of servetwin execute")
-    return sum(map(float, probes)) / len(probes)
+    return mean
 
 
 def at_speed_of(profile: Profile, runs: Iterable[Manifest]) -> tuple[Profile, float]:

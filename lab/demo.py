@@ -65,7 +65,7 @@ def run_demo(
             record = execute_run(where, w, runner, preset, "fcfs", settings, seed, progress=advance)
         real.setdefault((w.name, preset), []).append(record)
 
-    say(f"4/5 simulate {len(cells)} cells, at the speed the machine's probe had around the real runs")
+    say(f"4/5 simulate {len(cells)} cells, at the speed that a probe of the machine had during the real runs")
     records = [r for repeats in real.values() for r in repeats]
     for w, preset in cells:
         around = [r.manifest for r in real[w.name, preset]]

@@ -84,14 +84,12 @@ def execute_run(
 ) -> RunRecord:
     """Execute a workload on a warm runner in real time and write its record."""
     from calibration.machine import hardware, software
-    from calibration.measure import probe
     from realexec.load import execute
 
     settings = {"num_blocks": runner.num_blocks, "block_size": runner.block_size, **settings}
     scheduler = build_scheduler(preset, policy, settings)
     requests = _servable(workload, scheduler)
     recorded = RecordedScheduler(scheduler)
-    before = probe(runner)
     run = execute(requests, Truth(workload), recorded, runner, progress)
     lateness = sorted(run.lateness) or [0]
     manifest = Manifest(
@@ -104,7 +102,7 @@ def execute_run(
         software=software(),
         conditions={
             "compute_threads": runner.num_threads,
-            "probe_ms": [before, probe(runner)],
+            "probe_ms": sum(run.probes) / len(run.probes) / 1e6 if run.probes else None,
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
         },

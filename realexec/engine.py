@@ -14,6 +14,8 @@ from serving.request import Request
 from serving.schedule.contract import Idle, Outcome, Plan, SchedulerLike, Snapshot
 from workloads.truth import Truth
 
+PROBE_EVERY_NS = 250_000_000
+
 
 class PlanRunner(Protocol):
     """What executes plans: realexec.runner.Runner, or a fake in tests."""
@@ -25,6 +27,8 @@ class PlanRunner(Protocol):
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None: ...
 
     def forget(self, request_ids: Sequence[str]) -> None: ...
+
+    def probe(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,14 @@ class ExecutedStep:
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
+    probes: nanoseconds of the runner's probe of the machine, four a second between steps, about a percent of the time.
     delivered: an ExecutedStep a step, in order; last of all None, or the exception that ended the engine.
     """
 
     def __init__(self, scheduler: SchedulerLike, runner: PlanRunner, truth: Truth, clock: Callable[[], int]) -> None:
         self.delivered: queue.SimpleQueue[ExecutedStep | BaseException | None] = queue.SimpleQueue()
         self.rejected: dict[str, str] = {}
+        self.probes: list[int] = []
         self._scheduler = scheduler
         self._runner = runner
         self._truth = truth
@@ -90,6 +96,7 @@ class Engine:
 
     def _run(self) -> None:
         clock, scheduler, runner = self._clock, self._scheduler, self._runner
+        next_probe = 0
         while not self._stopping:
             closing = self._closing  # read before the inbox: what was submitted before close() is still taken
             self._take_arrivals()
@@ -109,6 +116,9 @@ class Engine:
             outcome = scheduler.complete(plan.step_id, tokens, host_at)
             self.delivered.put(ExecutedStep(plan, tokens, outcome, snapshot, schedule_at, launch_at, host_at))
             runner.accept(plan, tokens)
+            if host_at >= next_probe:
+                self.probes.append(runner.probe())
+                next_probe = host_at + PROBE_EVERY_NS
 
     def _take_arrivals(self) -> None:
         with self._lock:

@@ -19,11 +19,15 @@ from workloads.truth import Truth
 
 @dataclass(frozen=True)
 class ExecutedRun:
-    """lateness: per request, submitted minus arrival time, in integer nanoseconds; it counts as queueing time."""
+    """Integer nanoseconds. lateness: per request, submitted minus arrival time; it counts as queueing time.
+
+    probes: what the runner's probe took, through the run.
+    """
 
     receipts: list[StepReceipt]
     rejected: dict[str, str]
     lateness: list[int]
+    probes: list[int]
 
 
 def execute(
@@ -61,7 +65,7 @@ def execute(
             runner.forget([r.request_id for r in requests])  # no later plan releases the last ones
     if consumer.error is not None:
         raise consumer.error
-    return ExecutedRun(consumer.receipts, engine.rejected, lateness)
+    return ExecutedRun(consumer.receipts, engine.rejected, lateness, engine.probes)
 
 
 class _Consumer(threading.Thread):

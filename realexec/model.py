@@ -61,6 +61,14 @@ class Model:
                         linear(torch.zeros(len(chunk), layer.output.shape[1]), layer.output)
                         self._mlp(layer, chunk)
 
+    def probe(self) -> None:
+        """A fixed piece of work like a step's: the first layer's products for 64 rows, the head for 4."""
+        layer = self._weights.layers[0]
+        rows = torch.ones(64, self.shape.hidden_size)
+        linear(rows, layer.qkv)
+        self._mlp(layer, rows)
+        self._logits(rows[:4])
+
     def _padded_inputs(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """hidden, cos, sin with a bucket's number of rows; rows beyond the tokens are computed and never read."""
         tokens, rows = len(token_ids), bucket(len(token_ids))

@@ -33,6 +33,9 @@ class FakeRunner:
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None:
         self.accepted.append(tokens)
 
+    def probe(self) -> int:
+        return 1_000_000
+
     def forget(self, request_ids: list[str]) -> None:
         self.forgotten = request_ids
 
