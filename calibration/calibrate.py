@@ -90,7 +90,7 @@ def calibrate(
 def _serve(
     runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
 ) -> tuple[list[StepReceipt], float]:
-    """Serve a drawn workload; rate None: all at once. Returns the steps, and the mean of the probes among them [ms]."""
+    """Serve a drawn workload; rate None: all at once. Returns the steps and the mean of the probes among them."""
     from realexec.load import execute
 
     drawn = traffic.draw(rate, requests, seed)

@@ -15,7 +15,8 @@ from serving.errors import MeasurementError
 from serving.schedule.contract import Plan
 
 FEWEST_PASSES = 2
-PROBES_AVERAGED = 15
+PROBE_EVERY = 4
+PROBES_AVERAGED = 9
 FIRST_TEXT_TOKEN = 3
 LARGEST_DRIFT = 2.0
 
@@ -88,13 +89,14 @@ def measure(
                 f"{position} batches took {elapsed:.0f} s, and two passes over {len(shapes)} are the least; "
                 f"raise --budget {elapsed / budget_s * FEWEST_PASSES * len(shapes) / position:.0f} times"
             )
-        probes.append((elapsed, runner.probe() / 1e6))
+        if position % PROBE_EVERY == 0:
+            probes.append((elapsed, runner.probe() / 1e6))
         rows.extend({"shape": index, "at": elapsed, **row} for row in timer.time(shapes[index]))
     timer.clear()
     samples = pd.DataFrame(rows).rename(columns={"wall_ms": "execute_ms"})
     samples["disturbed"] = samples["execute_ms"] > 1.1 * samples["cpu_ms"] + 0.2
     at, probe_ms = np.array(probes).T
-    smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).median()
+    smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).mean()
     samples["probe_ms"] = np.interp(samples["at"].to_numpy(), at, smooth.to_numpy())
     return samples
 

@@ -1,5 +1,6 @@
 """How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def execute_run(
         software=software(),
         conditions={
             "compute_threads": runner.num_threads,
-            "probe_ms": sum(run.probes) / len(run.probes) / 1e6 if run.probes else None,
+            "probe_ms": statistics.fmean(run.probes) / 1e6 if run.probes else None,
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
         },

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from realexec.attention.base import Attention
+from realexec.attention.base import Attention, RaggedBatch
 from realexec.linear import ROW_BUCKETS, bucket, linear
 from realexec.shapes import ModelShape
 from realexec.weights import LayerWeights, Weights
@@ -62,12 +62,9 @@ class Model:
                         self._mlp(layer, chunk)
 
     def probe(self) -> None:
-        """A fixed piece of work like a step's: the first layer's products for 64 rows, the head for 4."""
-        layer = self._weights.layers[0]
-        rows = torch.ones(64, self.shape.hidden_size)
-        linear(rows, layer.qkv)
-        self._mlp(layer, rows)
-        self._logits(rows[:4])
+        """A fixed piece of work like a small decode step, without attention: no KV is read or written."""
+        rows = torch.arange(8)
+        self.forward(rows, rows, rows, _NoAttention())
 
     def _padded_inputs(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """hidden, cos, sin with a bucket's number of rows; rows beyond the tokens are computed and never read."""
@@ -131,6 +128,17 @@ class Model:
         if buffer is None or len(buffer) < rows:
             self._buffers[name] = buffer = torch.empty(rows, width)
         return buffer[:rows]
+
+
+class _NoAttention:
+    def begin(self, batch: RaggedBatch) -> None:
+        pass
+
+    def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        pass
+
+    def attend(self, layer: int, queries: Tensor, out: Tensor) -> None:
+        out.copy_(queries)
 
 
 def rotation_tables(shape: ModelShape) -> tuple[Tensor, Tensor]:

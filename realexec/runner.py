@@ -97,7 +97,7 @@ class Runner:
                 self._sequences.append(request_id, accepted)
 
     def probe(self) -> int:
-        """Nanoseconds of a fixed piece of work, about three milliseconds for the 15m shape: how fast the machine is now."""
+        """Nanoseconds of a fixed piece of work like a small decode step: how fast the machine is now."""
         began = time.perf_counter_ns()
         with torch.inference_mode():
             self._model.probe()
