@@ -1,7 +1,7 @@
 """The machine's speed during a run against its speed when a profile was measured, by the probe that both keep.
 
-A processor's speed drifts by tens of percent within minutes. The probe is one fixed piece of work, timed twice a
-second between steps, so a profile can be put on the speed of a run without looking at any of its latencies. The factor
+A processor's speed drifts by tens of percent within minutes. The probe is one fixed piece of work, timed every
+0.8 s between steps, so a profile can be put on the speed of a run without looking at any of its latencies. The factor
 is always recorded.
 """
 

@@ -16,6 +16,9 @@ from serving.request import Request
 from serving.schedule.contract import SchedulerLike, StepReceipt
 from workloads.truth import Truth
 
+LEAD_NS = 20_000_000
+"""From the start of the threads to time 0 of the workload."""
+
 
 @dataclass(frozen=True)
 class ExecutedRun:
@@ -42,16 +45,16 @@ def execute(
     progress is told the number of finished requests as it grows. Errors: whatever the engine raised. On
     KeyboardInterrupt the engine is stopped after its step and the interrupt goes on.
     """
-    lead_ns = 20_000_000
-    start = time.perf_counter_ns() + lead_ns
-    engine = Engine(scheduler, runner, truth, clock=lambda: time.perf_counter_ns() - start)
-    consumer = _Consumer(engine, start, progress)
+    ordered = sorted(requests, key=lambda r: (r.arrival_time, r.request_id))
     lateness = []
     with _without_collection_pauses():
+        start = time.perf_counter_ns() + LEAD_NS
+        engine = Engine(scheduler, runner, truth, clock=lambda: time.perf_counter_ns() - start)
+        consumer = _Consumer(engine, start, progress)
         try:
             engine.start()
             consumer.start()
-            for request in sorted(requests, key=lambda r: (r.arrival_time, r.request_id)):
+            for request in ordered:
                 if not _sleep_until(start + request.arrival_time, consumer.ended):
                     break
                 engine.submit(request)
