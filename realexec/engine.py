@@ -47,7 +47,7 @@ class ExecutedStep:
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
-    probes: nanoseconds of the runner's probe of the machine, one every 0.8 s between steps, about a percent of the time.
+    probes: nanoseconds of the runner's probe of the machine, every 0.8 s between steps; about a percent of the time.
     delivered: an ExecutedStep a step, in order; last of all None, or the exception that ended the engine.
     """
 
