@@ -18,6 +18,7 @@ app = App(
     "compare both request by request.\n\nExit codes: 0 done, 1 a check failed, 2 wrong use or bad input, "
     "3 blocked (hardware or an extra is absent).",
     version="0.1.0",
+    suppress_keyboard_interrupt=False,
 )
 app.command(demo.demo)
 app.command(workload.app)
