@@ -18,6 +18,7 @@ from calibration.fit import EXECUTE, OVERHEAD, fit, predict
 from calibration.machine import hardware, software
 from calibration.measure import drift, measure
 from calibration.online import saturated_rate, step_rows
+from calibration.speed import typical_ms
 from calibration.traffic import AZURE_CONVERSATION, Traffic
 from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
 from serving.cost import StepFeatures
@@ -90,13 +91,16 @@ def calibrate(
 def _serve(
     runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
 ) -> tuple[list[StepReceipt], float]:
-    """Serve a drawn workload; rate None: all at once. Returns the steps and the mean of the probes among them."""
+    """Serve a drawn workload; rate None: all at once. Returns the steps and the typical probe among them [ms]."""
     from realexec.load import execute
 
     drawn = traffic.draw(rate, requests, seed)
     scheduler = build_scheduler(preset, settings=asdict(config))
     run = execute(materialize(drawn), Truth(drawn), scheduler, runner)
-    return run.receipts, float(np.mean(run.probes)) / 1e6
+    probe_ms = typical_ms(run.probes)
+    if probe_ms is None:
+        raise MeasurementError(f"the online part served {requests} requests and was too short; raise --budget")
+    return run.receipts, probe_ms
 
 
 def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> float:

@@ -96,7 +96,7 @@ def measure(
     samples = pd.DataFrame(rows).rename(columns={"wall_ms": "execute_ms"})
     samples["disturbed"] = samples["execute_ms"] > 1.1 * samples["cpu_ms"] + 0.2
     at, probe_ms = np.array(probes).T
-    smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).mean()
+    smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).median()
     samples["probe_ms"] = np.interp(samples["at"].to_numpy(), at, smooth.to_numpy())
     return samples
 

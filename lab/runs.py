@@ -1,12 +1,11 @@
 """How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from calibration.speed import at_speed_of
+from calibration.speed import at_speed_of, typical_ms
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -103,7 +102,7 @@ def execute_run(
         software=software(),
         conditions={
             "compute_threads": runner.num_threads,
-            "probe_ms": statistics.fmean(run.probes) / 1e6 if run.probes else None,
+            "probe_ms": typical_ms(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
         },
