@@ -2,8 +2,8 @@
 
 All times are put on one speed, divided by what the probe took around them, because the machine drifts.
 The budget is divided: designed batches first, then a saturated run (capacity), then open-loop runs at 60 % of it. Steps
-of the open-loop runs join the fit of step times, and all online steps that of the engine's own costs. Saturated steps do
-not join the former: with every seat taken the probe is slowed down by more than they are.
+of the open-loop runs join the fit of step times, and all online steps that of the engine's own costs. Saturated steps
+do not join the former: with every seat taken the probe is slowed down by more than they are.
 """
 
 from collections.abc import Callable
