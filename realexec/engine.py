@@ -103,7 +103,7 @@ class Engine:
             schedule_at = clock()
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle):
-                if closing:
+                if closing and plan.wake_at is None:
                     return
                 self._new_input(plan.wake_at)
                 continue
@@ -131,5 +131,5 @@ class Engine:
                 self.rejected[request.request_id] = str(error)
 
     def _new_input(self, wake_at: int | None) -> None:
-        if not self._closing:
+        if wake_at is not None or not self._closing:
             self._arrived.wait(None if wake_at is None else max(0, wake_at - self._clock()) / 1e9)

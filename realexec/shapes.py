@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from serving.errors import ConfigError
-from workloads.names import known
+from serving.names import known
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class RecordedScheduler:
     def has_work(self) -> bool:
         return self._scheduler.has_work
 
+    @property
+    def max_in_flight(self) -> int:
+        return self._scheduler.max_in_flight
+
     def lines(self) -> list[dict[str, Any]]:
         """The log so far, as JSON values."""
         return [_line(*entry) for entry in self._log]
@@ -75,7 +79,7 @@ def _line(kind: str, now: int, what: Any, more: Any) -> dict[str, Any]:
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
-    """All fields; arrival_time in seconds."""
+    """All fields; times in seconds."""
     return {
         "request_id": request.request_id,
         "arrival_time": seconds(request.arrival_time),
@@ -83,6 +87,10 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "max_tokens": request.max_tokens,
         "stop_token_ids": list(request.stop_token_ids),
         "priority": request.priority,
+        "tenant": request.tenant,
+        "session_id": request.session_id,
+        "deadline": None if request.deadline is None else seconds(request.deadline),
+        "predicted_output_len": request.predicted_output_len,
     }
 
 
@@ -95,4 +103,8 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
         max_tokens=values["max_tokens"],
         stop_token_ids=tuple(values["stop_token_ids"]),
         priority=values["priority"],
+        tenant=values["tenant"],
+        session_id=values["session_id"],
+        deadline=None if values["deadline"] is None else nanoseconds(values["deadline"]),
+        predicted_output_len=values["predicted_output_len"],
     )

@@ -5,6 +5,7 @@
     ├── WorkloadError              a workload or trace file, with the line
     ├── ProfileError               a profile that cannot be read, or is of another model
     ├── RecordError                a run record that is missing, incomplete or of another version
+    ├── PolicyError                a policy raised, or answered nonsense: names policy, step and request
     ├── RequestError               one request the engine can never serve; the others go on
     ├── MeasurementError           the machine did not allow a sound measurement
     ├── BlockedError     (exit 3)  needs hardware or an extra that is absent here
@@ -34,8 +35,16 @@ class RecordError(ServetwinError):
     pass
 
 
-class RequestError(ServetwinError):
+class PolicyError(ServetwinError):
     pass
+
+
+class RequestError(ServetwinError):
+    """request_id: whose, where the message alone does not have to say it to a program."""
+
+    def __init__(self, message: str, request_id: str = "") -> None:
+        super().__init__(message)
+        self.request_id = request_id
 
 
 class MeasurementError(ServetwinError):

@@ -16,6 +16,10 @@ class Request:
     max_tokens: the most output tokens the client accepts; output also ends at a token of stop_token_ids,
         which counts as an output token.
     priority: smaller is served first where the policy looks at it.
+    tenant, session_id: who pays for it, and which conversation it belongs to; "" where that is not stated.
+    deadline: integer nanoseconds since the start of the run, by which the first token should be there; None: no such.
+    predicted_output_len: what a length predictor said, in tokens; None: nobody predicted. Never the truth by itself:
+        the predictor is named in the run's manifest.
     """
 
     request_id: str
@@ -24,50 +28,79 @@ class Request:
     max_tokens: int
     stop_token_ids: tuple[int, ...] = ()
     priority: int = 0
+    tenant: str = ""
+    session_id: str = ""
+    deadline: int | None = None
+    predicted_output_len: int | None = None
 
     @property
     def prompt_len(self) -> int:
         return len(self.prompt_token_ids)
 
 
+NEVER = 1 << 62  # a length that no request reaches
+
+
 class Status(Enum):
     WAITING = "waiting"
     RUNNING = "running"
-    PREEMPTED = "preempted"  # waiting again; its KV is gone, its output is kept
+    PREEMPTED = "preempted"  # waiting again; its KV is gone or on the host, its output is kept
     FINISHED = "finished"
     ABORTED = "aborted"
 
 
 @dataclass(slots=True, eq=False)
 class RequestState:
-    """The scheduler's own record of a request; nobody else changes it.
+    """The scheduler's own record of a request; nobody else changes it, policies read it through serving/view.py.
 
-    token_ids:  [0 ........ prompt_len ........ num_tokens)     prompt, then output
-    KV stored:  [0 ... num_cached ... num_computed)             hits of the prefix cache, then computed
-    blocks:     [0 ................. len(block_ids) * block_size)
+    token_ids:  [0 ........ prompt_len ........ len(token_ids))            prompt, then output
+    num_tokens: [0 ............................ len(token_ids) .. num_tokens)   with those sampled by steps in flight
+    KV stored:  [0 ... num_cached ... num_computed)      prefix hits, then computed, steps in flight included
+    blocks:     [0 ........................... capacity)
+    published:  [0 ... publish_at - block_size)          full blocks that other requests can hit
+
+    end_at: length at which the output ends whatever it says. milestone: length at which something happens next: the
+    first token, then the end.
+    admitted_at_output: output tokens it had when it was last admitted.
+    num_stale: tokens sampled by steps in flight from before its preemption.
+    host_block_ids: its KV on the host, while it waits after a preemption by swap.
     """
 
     request: Request
+    request_id: str
+    prompt_len: int
+    stop_ids: tuple[int, ...]
+    end_at: int
+    milestone: int
     token_ids: list[int]
+    num_tokens: int
     status: Status = Status.WAITING
     num_computed: int = 0
     num_cached: int = 0
+    capacity: int = 0
+    publish_at: int = NEVER
     block_ids: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
+    host_block_ids: list[int] = field(default_factory=list)
     num_preemptions: int = 0
+    admitted_at_output: int = 0
+    num_stale: int = 0
 
     @classmethod
-    def of(cls, request: Request) -> "RequestState":
-        return cls(request, list(request.prompt_token_ids))
-
-    @property
-    def request_id(self) -> str:
-        return self.request.request_id
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.token_ids)
+    def of(cls, request: Request, max_model_len: int) -> "RequestState":
+        prompt = list(request.prompt_token_ids)
+        end_at = min(len(prompt) + request.max_tokens, max_model_len)
+        return cls(
+            request=request,
+            request_id=request.request_id,
+            prompt_len=len(prompt),
+            stop_ids=request.stop_token_ids,
+            end_at=end_at,
+            milestone=len(prompt) + 1,
+            token_ids=prompt,
+            num_tokens=len(prompt),
+        )
 
     @property
     def num_output(self) -> int:
-        return len(self.token_ids) - len(self.request.prompt_token_ids)
+        return len(self.token_ids) - self.prompt_len

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import WorkloadError
-from workloads.names import hint
+from serving.names import hint
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,9 +1,9 @@
 """Draw a workload: arrivals, prompt lengths and output lengths from a seeded stream each."""
 
 from serving.errors import ConfigError
+from serving.names import known
 from workloads.arrivals import gamma, poisson
 from workloads.lengths import Constant, Lengths, LogNormal, draw
-from workloads.names import known
 from workloads.published import PUBLISHED
 from workloads.streams import stream
 from workloads.workload import Workload, WorkloadRequest

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from serving.errors import ConfigError
+from serving.names import known
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +15,14 @@ class EngineConfig:
     max_model_len                   prompt + output tokens of one request
     block_size                      tokens a KV block
     num_blocks                      KV blocks in the pool
+    num_host_blocks                 KV blocks in host memory: for swapped requests and evicted prefixes; 0: none
+    preemption                      "recompute": a preempted request's KV is given up; "swap": kept on the host
     enable_prefix_caching           keep and reuse full blocks of equal content
-    enable_chunked_prefill          split a prompt that exceeds the budget (vllm preset)
-    long_prefill_token_threshold    most prompt tokens of one request in a step; 0: no such limit (vllm preset)
-    watermark                       share of the pool left free on admission while others run (vllm preset)
-    scheduler_reserve_full_isl      admit only if the whole prompt fits, not just its first chunk (vllm preset)
+    enable_chunked_prefill          split a prompt that exceeds the budget
+    long_prefill_token_threshold    most prompt tokens of one request in a step; 0: no such limit
+    watermark                       share of the pool left free on admission while others run
+    scheduler_reserve_full_isl      admit only if the whole prompt fits, not just its first chunk
+    async_scheduling                schedule the next step while one is in flight
     """
 
     max_num_seqs: int = 128
@@ -26,21 +30,23 @@ class EngineConfig:
     max_model_len: int = 4096
     block_size: int = 16
     num_blocks: int = 4096
+    num_host_blocks: int = 0
+    preemption: str = "recompute"
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
     long_prefill_token_threshold: int = 0
     watermark: float = 0.0
     scheduler_reserve_full_isl: bool = True
+    async_scheduling: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "num_blocks"):
             value = getattr(self, name)
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
-        if self.long_prefill_token_threshold < 0:
-            raise ConfigError(
-                f"long_prefill_token_threshold is {self.long_prefill_token_threshold}; use 0 for no limit"
-            )
+        for name in ("num_host_blocks", "long_prefill_token_threshold"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use 0 for none")
         if not 0.0 <= self.watermark < 1.0:
             raise ConfigError(f"watermark is {self.watermark}; it is a share of the pool, from 0 up to below 1")
         if not self.enable_chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
@@ -48,3 +54,8 @@ class EngineConfig:
                 f"without chunked prefill a step must hold a whole prompt: max_num_batched_tokens "
                 f"({self.max_num_batched_tokens}) is below max_model_len ({self.max_model_len})"
             )
+        known("preemption", self.preemption, ("recompute", "swap"))
+        if self.preemption == "swap" and not self.num_host_blocks:
+            raise ConfigError("preemption by swap needs host memory: give num_host_blocks")
+        if self.num_host_blocks and self.preemption == "recompute" and not self.enable_prefix_caching:
+            raise ConfigError("num_host_blocks has no effect: nothing is swapped, and no prefix is cached")

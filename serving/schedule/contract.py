@@ -14,13 +14,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serving.request import Request
+from serving.state.host_tier import Copy
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing can run now. wake_at: when to ask again without new input; None: only new input changes it."""
+    """Nothing runs in this step.
+
+    wake_at: when to ask again without new input; None: only new input, or the end of a step in flight, changes it.
+    preempted: gave way all the same, as vLLM's steps do in which a request is its own victim; wake_at is now then,
+        and the next plan tells of them.
+    """
 
     wake_at: int | None = None
+    preempted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Admission:
     """A request enters the batch: first time, or again after a preemption.
 
     token_ids: prompt, and the output so far if it was preempted.
-    num_cached: leading tokens whose KV is already in its first blocks.
+    num_cached: leading tokens that count as stored: prefix hits, and what comes back from the host.
     """
 
     request_id: str
@@ -45,11 +52,14 @@ class Plan:
         starts       tokens of it whose KV is stored before the step
         num_tokens   tokens computed in this step (positions starts .. starts + num_tokens - 1)
         samples      whether the step samples its next token (False: a prompt chunk that does not reach the end)
+    A start below the request's num_cached, in the step that admits it, repairs: hits whose KV no step computed are
+    computed now, beyond the budget (docs/architecture.md, The publish hazard).
     prompt_lens: tokens the client sent, so that a reader can tell prefill from decode.
     admitted: requests that enter with this step; new_blocks: (request, block ids appended to its table), on
     admission the whole table, prefix hits first; preempted: their KV is gone, they come back as admissions;
     released: finished or aborted since the last plan, so a runner may forget them. Released and preempted come
     before admitted: a request can be preempted and admitted again by one plan.
+    copies: KV that moves between device and host before anything is computed, in this order.
     """
 
     step_id: int
@@ -62,6 +72,7 @@ class Plan:
     new_blocks: tuple[tuple[str, tuple[int, ...]], ...]
     preempted: tuple[str, ...]
     released: tuple[str, ...]
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +140,7 @@ class SchedulerLike(Protocol):
     @property
     def has_work(self) -> bool:
         """Whether any request is waiting or running."""
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many plans may be scheduled and not complete; they are completed in order."""

@@ -5,79 +5,149 @@ from collections.abc import Sequence
 from serving.request import RequestState, Status
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import Admission, Plan
-from serving.schedule.policies.base import Policy, WaitingQueue
-from serving.state.pool import BlockPool
+from serving.schedule.guard import Guard
+from serving.state.pool import BlockPool, Hits
 
 
 class Draft:
-    """waiting and running are the engine's own queues; budget is the number of tokens the step may still compute."""
+    """running: the engine's own list, in admission order. guard: the policy, its queue, and the reservation.
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        policy: Policy,
-        pool: BlockPool,
-        waiting: WaitingQueue,
-        running: list[RequestState],
-    ) -> None:
+    budget: tokens the step may still compute. batch, starts, counts, samples: columns of the plan so far.
+    held_back: whether the policy kept somebody out who might have come in.
+    """
+
+    def __init__(self, config: EngineConfig, guard: Guard, pool: BlockPool, running: list[RequestState]) -> None:
         self.config = config
-        self.policy = policy
+        self.guard = guard
         self.pool = pool
-        self.waiting = waiting
         self.running = running
         self.budget = config.max_num_batched_tokens
-        self.scheduled: dict[str, tuple[RequestState, int]] = {}
+        self.batch: list[RequestState] = []
+        self.starts: list[int] = []
+        self.counts: list[int] = []
+        self.samples: list[bool] = []
         self.preempted: list[RequestState] = []
-        self._admitted: dict[str, RequestState] = {}
-        self._new_blocks: dict[str, tuple[int, ...]] = {}
-
-    def blocks_missing(self, state: RequestState, num_tokens: int) -> int:
-        """Blocks to add before a running request can store num_tokens more tokens."""
-        return self.pool.blocks_for(state.num_computed + num_tokens) - len(state.block_ids)
-
-    def grow(self, state: RequestState, num_blocks: int) -> None:
-        if num_blocks > 0:
-            new = self.pool.grow(state, num_blocks)
-            self._new_blocks[state.request_id] = self._new_blocks.get(state.request_id, ()) + new
+        self.held_back = False
+        self._admitted: list[RequestState] = []
+        self._new_blocks: dict[RequestState, tuple[int, ...]] = {}
 
     def schedule(self, state: RequestState, num_tokens: int) -> None:
-        self.scheduled[state.request_id] = (state, num_tokens)
+        """Put a request into the batch. Its blocks must be there."""
+        start = state.num_computed
+        state.num_computed = end = start + num_tokens
+        samples = end == state.num_tokens
+        state.num_tokens += samples
+        self.batch.append(state)
+        self.starts.append(start)
+        self.counts.append(num_tokens)
+        self.samples.append(samples)
         self.budget -= num_tokens
 
-    def admit(self, state: RequestState, hits: Sequence[int], num_blocks: int) -> None:
-        """Give a waiting request its prefix hits and enough new blocks for num_blocks in all."""
-        self.pool.adopt(state, hits)
-        state.num_computed = state.num_cached = len(hits) * self.pool.block_size
-        new = self.pool.grow(state, num_blocks - len(hits))
-        self._new_blocks[state.request_id] = (*hits, *new)
-        self._admitted[state.request_id] = state
+    def decode(self, i: int, publishes: bool) -> int:
+        """Schedule running requests from place i on, as long as each is a decode whose block is there or free.
+
+        Most requests of most steps, so the hot loop. publishes: whether full blocks can be hit from now on. Returns
+        the place of the first request that is something else.
+        """
+        starts, running, pool = self.starts, self.running, self.pool
+        most = min(self.budget, self.config.max_num_seqs - len(self.batch), len(running) - i)
+        for place in range(i, i + most):
+            state = running[place]
+            start = state.num_computed
+            end = start + 1
+            if end != state.num_tokens:
+                break
+            if end > state.capacity:
+                if not pool.num_free:
+                    break
+                self.grow(state, 1)
+            if publishes and end >= state.publish_at:
+                pool.publish(state, end)
+            state.num_computed = end
+            state.num_tokens = end + 1
+            starts.append(start)
+        count = len(starts) - len(self.batch)
+        self.batch += running[i : i + count]
+        self.counts += [1] * count
+        self.samples += [True] * count
+        self.budget -= count
+        return i + count
+
+    def grow(self, state: RequestState, num_blocks: int) -> None:
+        """Append blocks to the table of a running request."""
+        new = self.pool.grow(state, num_blocks)
+        self._new_blocks[state] = self._new_blocks[state] + new if state in self._new_blocks else new
+
+    def admit(self, state: RequestState, hits: Hits, num_tokens: int, held: int) -> None:
+        """A waiting request gets its hits and blocks for `held` tokens, and computes num_tokens in this step."""
+        repaired = self.pool.first_unwritten(hits)
+        self.pool.admit(state, hits, self.pool.blocks_for(held))
+        state.num_computed = state.num_cached = hits.num_tokens
+        state.admitted_at_output = state.num_output
+        self._new_blocks[state] = tuple(state.block_ids)
+        self._admitted.append(state)
+        self.schedule(state, num_tokens)
+        if repaired is not None:  # published, never computed: see docs/architecture.md, The publish hazard
+            self.pool.mark_written(hits)
+            self.starts[-1] = repaired
+            self.counts[-1] += hits.num_tokens - repaired
+
+    def run(self, state: RequestState) -> None:
+        """A waiting request whose prompt is in the batch becomes a running one."""
+        self.guard.remove(state)
+        self.running.append(state)
+        state.status = Status.RUNNING
 
     def preempt(self, state: RequestState) -> None:
-        """Recompute later: KV is given up, output is kept. If this step had scheduled it, that is undone."""
-        _, undone = self.scheduled.pop(state.request_id, (state, 0))
-        self.budget += undone
-        self._new_blocks.pop(state.request_id, None)
+        """It gives way and waits again, its output kept. If this step had scheduled it, that is undone.
+
+        The caller has taken it out of running.
+        """
+        stored = self._undo(state) if state in self.batch else state.num_computed
+        self._new_blocks.pop(state, None)
+        state.num_stale += state.num_tokens - len(state.token_ids)
+        state.num_tokens = len(state.token_ids)
+        swapped = self.config.preemption == "swap" and self.pool.swap_out(state, stored)
         self.pool.release(state)
-        state.num_computed = state.num_cached = 0
+        state.num_computed = 0
+        state.num_cached = stored if swapped else 0
         state.num_preemptions += 1
         state.status = Status.PREEMPTED
-        self.waiting.push_preempted(state)
+        self.guard.push_preempted(state)
         self.preempted.append(state)
 
+    def _undo(self, state: RequestState) -> int:
+        """Take a request out of the batch. Returns its tokens stored before the step."""
+        i = self.batch.index(state)
+        del self.batch[i]
+        start, count = self.starts.pop(i), self.counts.pop(i)
+        state.num_tokens -= self.samples.pop(i)
+        state.num_computed = start
+        self.budget += count
+        self.pool.mark_unwritten(state, start)
+        return start
+
+    def roll_back(self) -> None:
+        """The step will not run: what it scheduled is not computed. Tables stay as they are."""
+        for state in list(self.batch):
+            self._undo(state)
+
     def plan(self, step_id: int, preempted: Sequence[RequestState], released: tuple[str, ...]) -> Plan:
-        batch = list(self.scheduled.values())
+        batch = self.batch
+        copies = tuple(self.pool.copies)
+        self.pool.copies.clear()
         return Plan(
             step_id=step_id,
-            request_ids=tuple(self.scheduled),
-            starts=tuple(state.num_computed for state, _ in batch),
-            num_tokens=tuple(n for _, n in batch),
-            samples=tuple(state.num_computed + n == len(state.token_ids) for state, n in batch),
-            prompt_lens=tuple(state.request.prompt_len for state, _ in batch),
+            request_ids=tuple([state.request_id for state in batch]),
+            starts=tuple(self.starts),
+            num_tokens=tuple(self.counts),
+            samples=tuple(self.samples),
+            prompt_lens=tuple([state.prompt_len for state in batch]),
             admitted=tuple(
-                Admission(request_id, tuple(state.token_ids), state.num_cached)
-                for request_id, state in self._admitted.items()
+                Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self._admitted
             ),
-            new_blocks=tuple(self._new_blocks.items()),
+            new_blocks=tuple((state.request_id, blocks) for state, blocks in self._new_blocks.items()),
             preempted=tuple(state.request_id for state in preempted),
             released=released,
+            copies=copies,
         )

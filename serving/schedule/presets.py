@@ -1,67 +1,116 @@
 """A preset is a batcher and the settings it obeys; with a policy it makes a scheduler like a real engine's."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field, fields
 
+from serving.cost import CostModel
 from serving.errors import ConfigError
+from serving.names import known
+from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.batchers.base import Batcher
 from serving.schedule.batchers.mixed import Mixed
 from serving.schedule.batchers.prefill_first import PrefillFirst
 from serving.schedule.config import EngineConfig
 from serving.schedule.policies.base import Policy
-from serving.schedule.policies.fcfs import Fcfs
-from serving.schedule.policies.priority import Priority
-from serving.schedule.scheduler import Scheduler
+from serving.schedule.policies.registry import POLICIES
+from serving.schedule.scheduler import Parts, Scheduler
+from serving.state.eviction.base import Eviction
+from serving.state.eviction.reuse_order import FreeQueue, Lru
+from serving.state.host_tier import HostTier
+from serving.state.pool import BlockPool
+from serving.state.prefix_index import NewestBlock, OldestBlock, PrefixIndex
+from serving.state.reservation.base import Reservation
+from serving.state.reservation.on_demand import OnDemand
 
 
 @dataclass(frozen=True)
 class Preset:
-    """policies: those its engine has. without_effect: settings it does not have; giving one is an error."""
+    """An engine's own rules.
+
+    index, eviction, reservation: its prefix index, free order and admission rule, where nothing else is chosen.
+    settings: where its defaults differ from EngineConfig's. without_effect: settings it does not have.
+    """
 
     title: str
     batcher: Callable[[], Batcher]
-    policies: tuple[str, ...]
+    index: Callable[[], PrefixIndex]
+    eviction: Callable[[], Eviction]
+    reservation: Callable[[EngineConfig], Reservation]
+    settings: Mapping[str, object] = field(default_factory=dict)
     without_effect: tuple[str, ...] = ()
+
+
+def _vllm_admission(config: EngineConfig) -> Reservation:
+    return OnDemand(config.watermark, config.scheduler_reserve_full_isl)
 
 
 PRESETS: Mapping[str, Preset] = {
     "vllm": Preset(
-        "vLLM V1 (0.32.0): mixed chunked-prefill batches, running requests first", Mixed, ("fcfs", "priority")
+        "vLLM V1 (0.32.0): mixed chunked-prefill batches, running requests first",
+        Mixed,
+        OldestBlock,
+        Lru,
+        _vllm_admission,
     ),
     "nano-vllm": Preset(
         "nano-vLLM (bb823b3): prefill first, decodes wait",
         PrefillFirst,
-        ("fcfs",),
-        ("enable_chunked_prefill", "long_prefill_token_threshold", "watermark", "scheduler_reserve_full_isl"),
+        NewestBlock,
+        FreeQueue,
+        lambda config: Reservation(),
+        without_effect=(
+            "enable_chunked_prefill",
+            "long_prefill_token_threshold",
+            "watermark",
+            "scheduler_reserve_full_isl",
+            "async_scheduling",
+        ),
     ),
 }
 
-POLICIES: Mapping[str, Callable[[], Policy]] = {"fcfs": Fcfs, "priority": Priority}
 
+def build_scheduler(
+    preset: str,
+    policy: str | Policy = "fcfs",
+    settings: Mapping[str, object] | None = None,
+    *,
+    reservation: Reservation | None = None,
+    eviction: Eviction | None = None,
+    admission: AdmissionControl | None = None,
+    cost: CostModel | None = None,
+    refuses_impossible: bool = True,
+) -> Scheduler:
+    """A fresh scheduler. settings: EngineConfig fields that differ from the preset's.
 
-def build_scheduler(preset: str, policy: str = "fcfs", settings: Mapping[str, object] | None = None) -> Scheduler:
-    """A fresh scheduler. settings: EngineConfig fields that differ from its defaults.
-
-    Errors: ConfigError naming the unknown preset, policy or setting and the nearest known one.
+    Errors: ConfigError naming the unknown preset, policy or setting and the nearest known one, or what has no effect.
     """
-    chosen = PRESETS[_known("preset", preset, PRESETS)]
-    make_policy = POLICIES[_known("policy", policy, POLICIES)]
-    if policy not in chosen.policies:
-        raise ConfigError(f"preset {preset} has no policy {policy!r}; it has: {', '.join(chosen.policies)}")
-    settings = settings or {}
+    chosen = PRESETS[known("preset", preset, PRESETS)]
+    config = _config(preset, settings or {})
+    if isinstance(policy, str):
+        policy = POLICIES[known("policy", policy, POLICIES)]()
+    pool = BlockPool(
+        config.num_blocks,
+        config.block_size,
+        chosen.index() if config.enable_prefix_caching else None,
+        eviction or chosen.eviction(),
+        HostTier(config.num_host_blocks) if config.num_host_blocks else None,
+    )
+    parts = Parts(
+        batcher=chosen.batcher(),
+        pool=pool,
+        policy=policy,
+        reservation=reservation or chosen.reservation(config),
+        admission=admission or AdmissionControl(),
+        cost=cost,
+    )
+    return Scheduler(config, parts, refuses_impossible)
+
+
+def _config(preset: str, settings: Mapping[str, object]) -> EngineConfig:
+    chosen = PRESETS[preset]
     defaults = {f.name: f.default for f in fields(EngineConfig)}
     for name, value in settings.items():
-        _known("setting", name, defaults)
-        if name in chosen.without_effect and value != defaults[name]:
+        known("setting", name, defaults)
+        if name in chosen.without_effect and value != chosen.settings.get(name, defaults[name]):
             raise ConfigError(f"{name} has no effect under preset {preset}; leave it out")
-    config = EngineConfig(**settings)  # type: ignore[arg-type]
-    return Scheduler(config, chosen.batcher(), make_policy())
-
-
-def _known(kind: str, name: str, known: Mapping[str, object]) -> str:
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown {kind} {name!r}; {hint}known: {', '.join(sorted(known))}")
-    return name
+    return EngineConfig(**{**chosen.settings, **settings})  # type: ignore[arg-type]

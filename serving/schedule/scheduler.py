@@ -3,39 +3,94 @@
 Read contract.py first, then batchers/mixed.py or batchers/prefill_first.py for how a step is filled.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from serving.errors import InvariantError, RequestError
+from serving.component import Component
+from serving.cost import CostModel
+from serving.errors import ConfigError, InvariantError, RequestError
 from serving.request import Request, RequestState, Status
+from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.batchers.base import Batcher
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import Idle, Outcome, Plan, Snapshot
 from serving.schedule.draft import Draft
+from serving.schedule.guard import Guard
 from serving.schedule.policies.base import Policy
+from serving.state.pool import BlockPool
+from serving.state.reservation.base import Reservation
+from serving.view import EngineView, RequestView, Running
+
+
+@dataclass
+class Parts:
+    """What a scheduler is made of; presets.py puts them together."""
+
+    batcher: Batcher
+    pool: BlockPool
+    policy: Policy
+    reservation: Reservation = field(default_factory=Reservation)
+    admission: AdmissionControl = field(default_factory=AdmissionControl)
+    cost: CostModel | None = None
 
 
 class Scheduler:
-    def __init__(self, config: EngineConfig, batcher: Batcher, policy: Policy) -> None:
+    """refuses_impossible: turn away on arrival what could not run to its end alone, so that a queue always drains.
+
+    Without it such a request is found out when nothing else can run: schedule() raises RequestError then, and goes
+    on once it is aborted.
+    """
+
+    def __init__(self, config: EngineConfig, parts: Parts, refuses_impossible: bool = True) -> None:
         self.config = config
-        self._batcher = batcher
-        self._policy = policy
-        self._pool = batcher.new_pool(config)
-        self._waiting = policy.new_queue()
-        self._running: list[RequestState] = []
+        self.max_in_flight = 2 if config.async_scheduling else 1
+        self._batcher = parts.batcher
+        self._pool = parts.pool
+        self._refuses_impossible = refuses_impossible
+        self._publishes_when_complete = config.async_scheduling or not parts.batcher.publishes_when_scheduled
         self._live: dict[str, RequestState] = {}
+        self._views: dict[RequestState, RequestView] = {}
+        self._running: list[RequestState] = []
         self._released: list[str] = []
-        self._in_flight: Plan | None = None
+        self._preempted: list[RequestState] = []
+        self._in_flight: deque[tuple[Plan, list[RequestState]]] = deque()
         self._num_steps = 0
+        components: tuple[Component, ...] = (parts.policy, parts.admission, parts.reservation)
+        queue = parts.policy.new_queue()
+        engine = EngineView(config, self._pool, Running(self._running, self._views), queue, parts.cost)
+        for component in components:
+            component.bind(engine)
+        self._observers = [c for c in components if type(c).observe is not Component.observe]
+        self._needs = sorted({need for component in components for need in component.needs} - {"cost"})
+        self._guard = Guard(
+            parts.policy, parts.admission, parts.reservation, queue, self._views, lambda: self._pool.now
+        )
+        if not engine.knows_cost:
+            for component in components:
+                if "cost" in component.needs:
+                    raise ConfigError(f"{type(component).__name__} predicts step times: give a profile to predict with")
 
     @property
     def has_work(self) -> bool:
         return bool(self._live)
 
     def add(self, request: Request, now: int) -> None:
-        self.refuse_impossible(request)
-        state = RequestState.of(request)
+        self._pool.now = now
+        for name in self._needs:
+            if getattr(request, name) is None:
+                raise RequestError(f"request {request.request_id}: it states no {name}, which the policy needs")
+        if self._refuses_impossible or request.request_id in self._live:
+            self.refuse_impossible(request)
+        state = RequestState.of(request, self.config.max_model_len)
+        self._views[state] = RequestView(state)
+        reason = self._guard.refuse(state)
+        if reason is not None:
+            del self._views[state]
+            raise RequestError(f"request {request.request_id}: {reason}")
         self._live[request.request_id] = state
-        self._waiting.push(state)
+        self._guard.push(state)
+        self._guard.tell("arrived", state)
 
     def refuse_impossible(self, request: Request) -> None:
         """Errors: RequestError. A request that passes can run to its end alone, so a queue always drains."""
@@ -63,118 +118,165 @@ class Scheduler:
         state = self._live.get(request_id)
         if state is None:
             return
-        if state in self._running:
+        self._pool.now = now
+        if state.status is Status.RUNNING:
             self._running.remove(state)
         else:
-            self._waiting.remove(state)
-        self._leave(state, Status.ABORTED)
+            self._guard.remove(state)
+        self._drop(state, Status.ABORTED)
+        self._guard.tell("aborted", state)
+        del self._views[state]
 
     def schedule(self, now: int) -> Plan | Idle:
-        if self._in_flight is not None:
-            raise InvariantError(f"schedule() called while step {self._in_flight.step_id} is not complete")
+        if len(self._in_flight) == self.max_in_flight:
+            raise InvariantError(f"schedule() called while step {self._in_flight[0][0].step_id} is not complete")
         if not self._live:
             return Idle()
-        step = self._fill()
-        preempted = step.preempted
-        while not step.scheduled and step.preempted:
-            # the only victim was the request itself: vLLM runs an empty step and tries again. Each round has
-            # fewer running requests, so this ends.
-            step = self._fill()
-            preempted += step.preempted
-        if not step.scheduled:
-            raise InvariantError(
-                f"step {self._num_steps} schedules nothing while work waits: {len(self._waiting)} waiting, "
-                f"{len(self._running)} running, budget {step.budget}, free blocks {self._pool.num_free} of "
-                f"{self._pool.num_blocks}, preempted {[s.request_id for s in preempted]}"
-            )
-        plan = step.plan(self._num_steps, preempted, tuple(self._released))
-        for state, n in step.scheduled.values():
-            state.num_computed += n
+        self._pool.now = now
+        self._guard.step = self._num_steps
+        step = Draft(self.config, self._guard, self._pool, self._running)
+        try:
+            self._batcher.fill(step)
+        except BaseException:
+            step.roll_back()
+            raise
+        self._preempted += step.preempted
+        for state in step.preempted:
+            self._guard.tell("preempted", state)
+        if not step.batch:
+            return self._nothing_to_run(step, now)
+        plan = step.plan(self._num_steps, self._preempted, tuple(self._released))
+        for admission in plan.admitted:
+            self._guard.tell("admitted", self._live[admission.request_id])
+        self._preempted.clear()
         self._released.clear()
         self._num_steps += 1
-        self._in_flight = plan
+        self._in_flight.append((plan, step.batch))
         return plan
 
-    def _fill(self) -> Draft:
-        step = Draft(self.config, self._policy, self._pool, self._waiting, self._running)
-        self._batcher.fill(step)
-        return step
-
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
-        plan = self._in_flight
-        if plan is None or plan.step_id != step_id or len(tokens) != len(plan.request_ids):
-            raise InvariantError(
-                f"complete(step {step_id}, {len(tokens)} token tuples) does not answer the step in flight: "
-                + (f"{plan.step_id} with {len(plan.request_ids)} requests" if plan else "there is none")
-            )
-        self._in_flight = None
-        accepted: list[int] = []
-        finished: list[RequestState] = []
-        for request_id, samples, new in zip(plan.request_ids, plan.samples, tokens, strict=True):
-            if len(new) != samples:
-                raise InvariantError(
-                    f"step {step_id}, request {request_id}: {len(new)} tokens came back, expected {int(samples)}"
-                )
-            state = self._live.get(request_id)
-            if state is None:  # aborted while the step ran
-                accepted.append(0)
-                continue
-            if not self._batcher.publishes_when_scheduled:
-                self._pool.publish(state, state.num_computed)
-            state.token_ids.extend(new)
-            accepted.append(len(new))
-            if new and self._ends(state):
-                finished.append(state)
-                self._leave(state, Status.FINISHED)
-        if finished:
-            self._running[:] = [s for s in self._running if s.status is Status.RUNNING]
-        return Outcome(tuple(accepted), tuple(s.request_id for s in finished))
-
-    def _ends(self, state: RequestState) -> bool:
-        request = state.request
-        return (
-            state.num_output >= request.max_tokens
-            or state.token_ids[-1] in request.stop_token_ids
-            or state.num_tokens >= self.config.max_model_len
+    def _nothing_to_run(self, step: Draft, now: int) -> Idle:
+        gave_way = tuple(state.request_id for state in step.preempted)
+        if not gave_way and self._in_flight:
+            return Idle()
+        if not gave_way and step.held_back:
+            return Idle(self._guard.wake_at())
+        for state in step.preempted or self._live.values():
+            self._check_it_fits(state)
+        if gave_way:  # the last victim was the request in need itself: vLLM runs an empty step and tries again
+            return Idle(now, gave_way)
+        raise self._guard.admits_nobody(
+            f"{self._guard.num_waiting} waiting, {len(self._running)} running, budget {step.budget}, free blocks "
+            f"{self._pool.num_free} of {self._pool.num_blocks}"
         )
 
-    def _leave(self, state: RequestState, status: Status) -> None:
+    def _check_it_fits(self, state: RequestState) -> None:
+        needed = self._pool.blocks_for(len(state.token_ids))
+        if needed > self._pool.num_blocks:
+            raise RequestError(
+                f"request {state.request_id}: its {len(state.token_ids)} tokens need {needed} KV blocks of "
+                f"{self.config.block_size}, the pool has {self._pool.num_blocks}; it cannot go on",
+                state.request_id,
+            )
+
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
+        plan, batch = self._in_flight[0] if self._in_flight else (None, [])
+        if plan is None or plan.step_id != step_id or len(tokens) != len(batch):
+            raise InvariantError(
+                f"complete(step {step_id}, {len(tokens)} token tuples) does not answer the step in flight: "
+                + (f"{plan.step_id} with {len(batch)} requests" if plan else "there is none")
+            )
+        accepted = list(map(len, tokens))
+        if accepted != list(plan.samples):
+            raise self._wrong_tokens(plan, tokens)
+        self._in_flight.popleft()
+        self._pool.now = now
+        finished: list[RequestState] = []
+        running = Status.RUNNING
+        publishes = self._publishes_when_complete
+        for i, (state, new) in enumerate(zip(batch, tokens, strict=True)):
+            if state.status is not running and not self._counts(state, new):
+                accepted[i] = 0
+                continue
+            token_ids = state.token_ids
+            token_ids += new
+            if publishes and state.num_computed >= state.publish_at:
+                self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
+            if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):
+                self._reached(state, finished)
+        if finished:
+            self._running[:] = [state for state in self._running if state.status is running]
+        outcome = Outcome(tuple(accepted), tuple([state.request_id for state in finished]))
+        for component in self._observers:
+            self._guard.tell_step(component, plan, outcome)
+        return outcome
+
+    def _wrong_tokens(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> InvariantError:
+        wrong = next(i for i, new in enumerate(tokens) if len(new) != plan.samples[i])
+        return InvariantError(
+            f"step {plan.step_id}, request {plan.request_ids[wrong]}: {len(tokens[wrong])} tokens came back, "
+            f"expected {int(plan.samples[wrong])}"
+        )
+
+    def _counts(self, state: RequestState, new: tuple[int, ...]) -> bool:
+        """Whether the step counts for a request that is not running: one that waits for its prompt's next chunk, or
+        was preempted while the step ran; not one that has ended.
+        """
+        if state.status is Status.PREEMPTED and new:
+            state.num_stale -= 1
+            state.num_tokens += 1
+            return True
+        return state.status is Status.WAITING
+
+    def _reached(self, state: RequestState, finished: list[RequestState]) -> None:
+        """Its first token is there, or its last, or both."""
+        if state.num_output == 1:
+            state.milestone = state.end_at
+            self._guard.tell("first_token", state)
+        if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:
+            if state.status is Status.PREEMPTED:
+                self._guard.remove(state)
+            finished.append(state)
+            self._drop(state, Status.FINISHED)
+            self._guard.tell("finished", state)
+            del self._views[state]
+
+    def _drop(self, state: RequestState, status: Status) -> None:
         state.status = status
         self._pool.release(state)
+        self._pool.discard_swapped(state)
         del self._live[state.request_id]
         self._released.append(state.request_id)
 
     def snapshot(self) -> Snapshot:
-        block_size, pool = self.config.block_size, self._pool
-        tail_waste = reserved = 0
-        for state in self._live.values():
-            if state.block_ids:
-                empty = len(state.block_ids) * block_size - state.num_computed
-                tail = -state.num_computed % block_size
-                tail_waste += tail
-                reserved += empty - tail
-        held = (pool.num_blocks - pool.num_free) * block_size
-        idle = pool.num_cached_idle * block_size
+        usage = self._pool.usage()
         return Snapshot(
-            num_waiting=len(self._waiting),
+            num_waiting=self._guard.num_waiting,
             num_running=len(self._running),
-            kv_total=pool.num_blocks * block_size,
-            kv_tokens_stored=held - tail_waste - reserved,
-            kv_tail_waste=tail_waste,
-            kv_reserved_unused=reserved,
-            kv_cached_idle=idle,
-            kv_free=pool.num_free * block_size - idle,
+            kv_total=usage.total,
+            kv_tokens_stored=usage.tokens_stored,
+            kv_tail_waste=usage.tail_waste,
+            kv_reserved_unused=usage.reserved_unused,
+            kv_cached_idle=usage.cached_idle,
+            kv_free=usage.free,
         )
 
     def check(self) -> None:
         """Recount queues and blocks. Errors: InvariantError. Costs as much as the pool is large: for tests."""
-        self._pool.check([state.block_ids for state in self._live.values()])
-        queued = sorted([s.request_id for s in self._waiting] + [s.request_id for s in self._running])
+        self._pool.check(list(self._live.values()))
+        queued = sorted([*self.waiting_ids(), *self.running_ids()])
         if queued != sorted(self._live):
             raise InvariantError(f"{len(self._live)} live requests, but {len(queued)} in the queues")
         for state in self._live.values():
-            if not state.num_computed <= min(state.num_tokens, len(state.block_ids) * self.config.block_size):
+            if not state.num_computed <= min(state.num_tokens, state.capacity):
                 raise InvariantError(
                     f"request {state.request_id}: {state.num_computed} tokens computed of {state.num_tokens} "
                     f"in {len(state.block_ids)} blocks"
                 )
+
+    def waiting_ids(self) -> list[str]:
+        """In the order they would be tried now."""
+        return self._guard.waiting_ids()
+
+    def running_ids(self) -> list[str]:
+        """In admission order."""
+        return [state.request_id for state in self._running]

@@ -1,145 +1,284 @@
-"""The paged KV pool: who holds each block, which are free, which free ones still hold content worth a hit.
+"""The paged KV pool: who holds each block, which content can be hit, what a table grows by.
 
-    free queue   left = next to be reused; a free block keeps its hash until it is reused
-    reference    number of block tables that hold the block
-
-Order of the free queue: vLLM 0.32.0 (v1/core/block_pool.py, kv_cache_manager.py) puts freed blocks without a hash at
-the front and hashed ones at the back; nano-vLLM bb823b3 (engine/block_manager.py) puts all at the back. Both
-free a table from its end, so a tail is reused before its head.
+The order in which free blocks are reused is eviction's (eviction/), which block a hash finds is the index's
+(prefix_index.py), and what is kept in host memory is the host tier's (host_tier.py).
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from serving.errors import InvariantError
-from serving.request import RequestState
+from serving.request import NEVER, RequestState
+from serving.state.block import Block
+from serving.state.eviction.base import Eviction
 from serving.state.hashing import extend_hashes
+from serving.state.host_tier import Copy, HostTier
 from serving.state.prefix_index import PrefixIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What of a waiting request is stored already: device blocks, then host blocks; num_tokens in all.
+
+    idle: how many of the device blocks nobody holds: a hit on one of them still costs a free block.
+    """
+
+    blocks: tuple[Block, ...]
+    host_block_ids: tuple[int, ...]
+    num_tokens: int
+    idle: int
+
+    @property
+    def num_blocks(self) -> int:
+        """Device blocks that need not be new."""
+        return len(self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where every token slot of the pool is; in tokens, and the parts sum to total (contract.py, Snapshot)."""
+
+    total: int
+    tokens_stored: int
+    tail_waste: int
+    reserved_unused: int
+    cached_idle: int
+    free: int
 
 
 class BlockPool:
     """num_blocks blocks of block_size tokens each; ids count from 0.
 
     index: where full blocks are published for prefix hits; None: no prefix caching.
-    unhashed_first: freed blocks without content worth keeping are reused before all others.
+    host: where KV goes that loses its place; None: nowhere.
+    now: time of the step in integer nanoseconds, set by the scheduler. copies: KV that moves before the next step.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, index: PrefixIndex | None, unhashed_first: bool) -> None:
+    def __init__(
+        self,
+        num_blocks: int,
+        block_size: int,
+        index: PrefixIndex | None,
+        eviction: Eviction,
+        host: HostTier | None = None,
+    ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
+        self.host = host
+        self.now = 0
+        self.copies: list[Copy] = []
         self._index = index
-        self._unhashed_first = unhashed_first
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
-        self._references = [0] * num_blocks
-        self._hash: list[bytes | None] = [None] * num_blocks
-        self._num_hashed_free = 0
+        self._blocks = [Block(i) for i in range(num_blocks)]
+        self._free = eviction
+        self._free.add(self._blocks, 0)
+        self._num_cached_idle = 0
+        self._holders: dict[RequestState, None] = {}
 
     @property
     def num_free(self) -> int:
         """Blocks nobody holds, those with cached content included."""
         return len(self._free)
 
-    @property
-    def num_cached_idle(self) -> int:
-        """Blocks nobody holds whose content can still be hit (or a duplicate of it can)."""
-        return self._num_hashed_free
-
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
-    def prefix_hits(self, state: RequestState) -> list[int]:
-        """The longest run of cached leading blocks; at least the last token is left to compute."""
+    def hits(self, state: RequestState) -> Hits:
+        """The longest run of cached leading blocks that leaves a token to compute; or all that was swapped."""
+        if state.host_block_ids:
+            return Hits((), tuple(state.host_block_ids), state.num_cached, 0)
         if self._index is None:
-            return []
-        limit = (state.num_tokens - 1) // self.block_size
+            return Hits((), (), 0, 0)
+        limit = (len(state.token_ids) - 1) // self.block_size
         extend_hashes(state, limit, self.block_size)
-        hits = []
-        for block_hash in state.block_hashes[:limit]:
-            block_id = self._index.find(block_hash)
+        blocks: list[Block] = []
+        for content in state.block_hashes[:limit]:
+            block_id = self._index.find(content)
             if block_id is None:
                 break
-            hits.append(block_id)
-        return hits
+            blocks.append(self._blocks[block_id])
+        host: list[int] = []
+        if self.host is not None:
+            for content in state.block_hashes[len(blocks) : limit]:
+                host_block_id = self.host.find(content)
+                if host_block_id is None:
+                    break
+                host.append(host_block_id)
+        idle = sum(block.references == 0 for block in blocks)
+        return Hits(tuple(blocks), tuple(host), (len(blocks) + len(host)) * self.block_size, idle)
 
-    def num_idle(self, block_ids: Iterable[int]) -> int:
-        """How many of these blocks lie in the free queue: a hit on one of them still costs a free block."""
-        return sum(self._references[b] == 0 for b in block_ids)
-
-    def adopt(self, state: RequestState, hits: Sequence[int]) -> None:
-        """Make prefix hits the head of an empty table."""
-        for block_id in hits:
-            if self._references[block_id] == 0:
-                del self._free[block_id]
-                self._num_hashed_free -= 1
-            self._references[block_id] += 1
-        state.block_ids.extend(hits)
+    def admit(self, state: RequestState, hits: Hits, num_blocks: int) -> None:
+        """Fill an empty table: the hits, what comes back from the host, and new blocks, num_blocks in all."""
+        for block in hits.blocks:
+            if block.references == 0:
+                self._free.remove(block, self.now)
+                self._num_cached_idle -= 1
+            block.references += 1
+            block.num_hits += 1
+            state.block_ids.append(block.block_id)
+        self._holders[state] = None
+        back = state.block_hashes[len(hits.blocks) : len(hits.blocks) + len(hits.host_block_ids)]
+        swapped = bool(state.host_block_ids)
+        if self.host is not None and hits.host_block_ids and not swapped:
+            self.host.pin(back)
+        new = self.grow(state, num_blocks - len(hits.blocks))
+        for block_id, host_block_id in zip(new, hits.host_block_ids, strict=False):
+            self.copies.append(Copy(False, block_id, host_block_id))
+        if self.host is not None and hits.host_block_ids:
+            if swapped:
+                self.host.swap_in(state.host_block_ids)
+                state.host_block_ids.clear()
+            else:
+                self.host.unpin(back, hits.host_block_ids)
+        state.publish_at = (len(hits.blocks) + 1) * self.block_size if self._index is not None else NEVER
 
     def grow(self, state: RequestState, count: int) -> tuple[int, ...]:
-        """Append count blocks to a table. The caller has checked num_free."""
-        new = []
+        """Append count new blocks to a table. The caller has checked num_free."""
+        table, held = state.block_ids, len(state.block_ids)
         for _ in range(count):
-            block_id, _ = self._free.popitem(last=False)
-            self._forget(block_id)
-            self._references[block_id] = 1
-            new.append(block_id)
-        state.block_ids.extend(new)
-        return tuple(new)
+            block = self._free.take(self.now)
+            if block.content is not None:
+                self._drop_content(block)
+            block.references = 1
+            table.append(block.block_id)
+        state.capacity = len(table) * self.block_size
+        return tuple(table[held:])
 
-    def _forget(self, block_id: int) -> None:
-        block_hash = self._hash[block_id]
-        if block_hash is not None and self._index is not None:
-            self._index.drop(block_hash, block_id)
-            self._hash[block_id] = None
-            self._num_hashed_free -= 1
+    def _drop_content(self, block: Block) -> None:
+        content, index = block.content, self._index
+        assert content is not None
+        assert index is not None
+        index.drop(content, block.block_id)
+        self._num_cached_idle -= 1
+        if self.host is not None and block.written:
+            host_block_id = self.host.cache(content)
+            if host_block_id is not None:
+                self.copies.append(Copy(True, block.block_id, host_block_id))
+        block.content = block.parent = None
+        block.num_hits, block.written = 0, True
 
     def publish(self, state: RequestState, num_tokens: int) -> None:
         """Make the full blocks among the first num_tokens of a request available for hits."""
-        if self._index is None:
+        index = self._index
+        if index is None:
             return
-        full = num_tokens // self.block_size
-        first = full
-        while first > 0 and self._hash[state.block_ids[first - 1]] is None:
-            first -= 1
-        if first == full:
+        full = min(num_tokens, len(state.token_ids)) // self.block_size
+        first = state.publish_at // self.block_size - 1
+        if full <= first:
             return
-        extend_hashes(state, full, self.block_size)
-        for block_id, block_hash in zip(state.block_ids[first:full], state.block_hashes[first:full], strict=True):
-            self._hash[block_id] = block_hash
-            self._index.publish(block_hash, block_id)
+        hashes = state.block_hashes
+        if len(hashes) < full:
+            extend_hashes(state, full, self.block_size)
+        parent = hashes[first - 1] if first else None
+        for i in range(first, full):
+            block = self._blocks[state.block_ids[i]]
+            block.parent = parent
+            block.content = parent = hashes[i]
+            block.depth = i
+            index.publish(parent, block.block_id)
+        state.publish_at = (full + 1) * self.block_size
+
+    def first_unwritten(self, hits: Hits) -> int | None:
+        """Tokens before the first hit whose content no step has computed; None: all are written."""
+        for i, block in enumerate(hits.blocks):
+            if not block.written:
+                return i * self.block_size
+        return None
+
+    def mark_written(self, hits: Hits) -> None:
+        for block in hits.blocks:
+            block.written = True
+
+    def mark_unwritten(self, state: RequestState, num_computed: int) -> None:
+        """The step that was to compute all of this request beyond num_computed tokens will not."""
+        published = state.publish_at // self.block_size - 1 if self._index is not None else 0
+        for block_id in state.block_ids[num_computed // self.block_size : published]:
+            self._blocks[block_id].written = False
+
+    def swap_out(self, state: RequestState, num_tokens: int) -> bool:
+        """Keep the KV of the first num_tokens on the host, if there is room. The table is released by the caller."""
+        count = self.blocks_for(num_tokens)
+        if self.host is None or count == 0 or self.host.num_available < count:
+            return False
+        state.host_block_ids.extend(self.host.swap_out(count))
+        for block_id, host_block_id in zip(state.block_ids, state.host_block_ids, strict=False):
+            self.copies.append(Copy(True, block_id, host_block_id))
+        return True
 
     def release(self, state: RequestState) -> None:
         """Give up a request's table; blocks that nobody else holds become free, the tail first."""
-        unhashed = []
+        freed: list[Block] = []
         for block_id in reversed(state.block_ids):
-            self._references[block_id] -= 1
-            if self._references[block_id] == 0:
-                if self._hash[block_id] is None:
-                    unhashed.append(block_id)
-                    self._free[block_id] = None
-                else:
-                    self._free[block_id] = None
-                    self._num_hashed_free += 1
-        if self._unhashed_first:
-            for block_id in reversed(unhashed):
-                self._free.move_to_end(block_id, last=False)
+            block = self._blocks[block_id]
+            block.references -= 1
+            if block.references == 0:
+                block.session_id = state.request.session_id
+                freed.append(block)
+                self._num_cached_idle += block.content is not None
+        if freed:
+            self._free.add(freed, self.now)
         state.block_ids.clear()
+        state.capacity, state.publish_at = 0, NEVER
+        self._holders.pop(state, None)
 
-    def check(self, tables: Iterable[Sequence[int]]) -> None:
+    def discard_swapped(self, state: RequestState) -> None:
+        """A request leaves while its KV is on the host."""
+        if self.host is not None and state.host_block_ids:
+            self.host.swap_in(state.host_block_ids)
+            state.host_block_ids.clear()
+
+    def usage(self) -> Usage:
+        block_size = self.block_size
+        tail_waste = reserved = 0
+        for state in self._holders:
+            tail = -state.num_computed % block_size
+            tail_waste += tail
+            reserved += state.capacity - state.num_computed - tail
+        held = (self.num_blocks - self.num_free) * block_size
+        idle = self._num_cached_idle * block_size
+        return Usage(
+            total=self.num_blocks * block_size,
+            tokens_stored=held - tail_waste - reserved,
+            tail_waste=tail_waste,
+            reserved_unused=reserved,
+            cached_idle=idle,
+            free=self.num_free * block_size - idle,
+        )
+
+    def check(self, holders: Iterable[RequestState]) -> None:
         """Recount everything from the block tables. Errors: InvariantError naming what disagrees."""
         references = [0] * self.num_blocks
-        for table in tables:
-            if len(set(table)) != len(table):
-                raise InvariantError(f"a block table holds a block twice: {list(table)}")
-            for block_id in table:
+        swapped = []
+        for state in holders:
+            if len(set(state.block_ids)) != len(state.block_ids):
+                raise InvariantError(f"the table of {state.request_id} holds a block twice: {state.block_ids}")
+            if bool(state.block_ids) != (state in self._holders):
+                raise InvariantError(f"{state.request_id} holds {len(state.block_ids)} blocks; the pool disagrees")
+            swapped.append(state.host_block_ids)
+            for block_id in state.block_ids:
                 references[block_id] += 1
-        if references != self._references:
-            wrong = [b for b in range(self.num_blocks) if references[b] != self._references[b]]
+        wrong = [block.block_id for block in self._blocks if block.references != references[block.block_id]]
+        if wrong:
             raise InvariantError(f"reference counts disagree with the block tables at blocks {wrong[:8]}")
         unheld = [b for b in range(self.num_blocks) if references[b] == 0]
-        if sorted(self._free) != unheld:
+        if sorted(block.block_id for block in self._free) != unheld or len(self._free) != len(unheld):
             raise InvariantError(
                 f"{len(self._free)} blocks in the free queue, but {len(unheld)} blocks are held by nobody"
             )
-        hashed_free = sum(self._hash[b] is not None for b in self._free)
-        if hashed_free != self._num_hashed_free:
-            raise InvariantError(f"cached idle blocks: counted {self._num_hashed_free}, found {hashed_free}")
+        idle = sum(block.content is not None for block in self._free)
+        if idle != self._num_cached_idle:
+            raise InvariantError(f"cached idle blocks: counted {self._num_cached_idle}, found {idle}")
+        self._check_content(holders)
+        if self.host is not None:
+            self.host.check(swapped)
+
+    def _check_content(self, holders: Iterable[RequestState]) -> None:
+        """A hash finds a block with that content; a table's published blocks hold the content of its tokens."""
+        if self._index is not None:
+            for content, block_id in self._index.entries():
+                if self._blocks[block_id].content != content:
+                    raise InvariantError(f"the prefix index finds block {block_id} for content it does not hold")
+        for state in holders:
+            for block_id, content in zip(state.block_ids, state.block_hashes, strict=False):
+                held = self._blocks[block_id].content
+                if held is not None and held != content:
+                    raise InvariantError(f"{state.request_id} holds block {block_id} with the content of others")

@@ -20,8 +20,11 @@ def request(
 def step(scheduler: Scheduler, now: int = 0, token: Callable[[str], int] = lambda _: 7) -> tuple[Plan, Outcome] | None:
     """One schedule-and-complete with every invariant checked; None when idle."""
     plan = scheduler.schedule(now)
-    if isinstance(plan, Idle):
-        return None
+    while isinstance(plan, Idle):
+        scheduler.check()
+        if plan.wake_at != now:
+            return None
+        plan = scheduler.schedule(now)
     scheduler.check()
     tokens = [(token(r),) if s else () for r, s in zip(plan.request_ids, plan.samples, strict=True)]
     outcome = scheduler.complete(plan.step_id, tokens, now)

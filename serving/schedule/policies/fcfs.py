@@ -3,24 +3,13 @@
 Source: vLLM 0.32.0 v1/core/sched/request_queue.py (FCFSRequestQueue), nano-vLLM bb823b3 engine/scheduler.py.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from serving.request import RequestState
-
-
-class _Queue(deque[RequestState]):
-    push = deque.append
-    push_preempted = deque.appendleft
-    pop = deque.popleft
-
-    def peek(self) -> RequestState:
-        return self[0]
+from serving.schedule.policies.base import Policy
+from serving.schedule.queues.fifo import FifoQueue
 
 
-class Fcfs:
-    def new_queue(self) -> _Queue:
-        return _Queue()
-
-    def victim(self, running: Sequence[RequestState]) -> int:
-        return len(running) - 1
+@dataclass
+class Fcfs(Policy):
+    def new_queue(self) -> FifoQueue:
+        return FifoQueue()

@@ -13,8 +13,9 @@ def hint(name: str, choices: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
 
 
-def known(kind: str, name: str, choices: Iterable[str]) -> None:
-    """Errors: ConfigError that names the nearest choice."""
+def known(kind: str, name: str, choices: Iterable[str]) -> str:
+    """The name itself. Errors: ConfigError that names the nearest choice."""
     names = list(choices)
     if name not in names:
         raise ConfigError(f"unknown {kind} {name!r}; {hint(name, names)}")
+    return name

@@ -1,0 +1,1 @@
+"""Admission control: who is turned away on arrival. One file per rule."""

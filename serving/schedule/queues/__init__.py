@@ -1,0 +1,1 @@
+"""Queues of waiting requests: every event costs O(log n), a step costs what it admits."""
