@@ -63,9 +63,7 @@ class Scheduler:
             component.bind(engine)
         self._observers = [c for c in components if type(c).observe is not Component.observe]
         self._needs = sorted({need for component in components for need in component.needs} - {"cost"})
-        self._guard = Guard(
-            parts.policy, parts.admission, parts.reservation, queue, self._views, lambda: self._pool.now
-        )
+        self._guard = Guard(parts.policy, parts.admission, parts.reservation, queue, self._views, engine)
         if not engine.knows_cost:
             for component in components:
                 if "cost" in component.needs:
