@@ -26,7 +26,7 @@ from serving.cost import StepFeatures
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
-from serving.schedule.presets import build_scheduler
+from serving.schedule.engine import build_scheduler
 from workloads.truth import Truth
 from workloads.workload import materialize
 

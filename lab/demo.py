@@ -15,6 +15,7 @@ from records.atomic import write_file
 from records.run import RunRecord
 from serving.errors import ConfigError
 from serving.schedule.config import EngineConfig
+from serving.schedule.engine import EngineSpec
 from workloads.jsonl import write_jsonl
 from workloads.traces import read_any
 from workloads.workload import Workload
@@ -57,12 +58,11 @@ def run_demo(
 
     cells = list(product(workloads, PRESETS))
     say(f"3/5 execute {len(cells)} cells, {REPEATS} times each, on the real engine in real time")
-    settings = {"num_blocks": runner.num_blocks, "block_size": runner.block_size}
     real: dict[tuple[str, str], list[RunRecord]] = {}
     for repeat, (w, preset) in product(range(1, REPEATS + 1), cells):
         with progress(f"  {w.name} {preset}, repeat {repeat}", len(w.requests), "requests") as advance:
             where = folder / f"real-{w.name}-{preset}-{repeat}"
-            record = execute_run(where, w, runner, preset, "fcfs", settings, seed, progress=advance)
+            record = execute_run(where, w, runner, EngineSpec(preset), seed=seed, progress=advance)
         real.setdefault((w.name, preset), []).append(record)
 
     say(f"4/5 simulate {len(cells)} cells, at the speed that a probe of the machine had during the real runs")
@@ -70,7 +70,7 @@ def run_demo(
     for w, preset in cells:
         around = [r.manifest for r in real[w.name, preset]]
         where = folder / f"sim-{w.name}-{preset}"
-        records.append(simulate_run(where, w, profile, preset, "fcfs", settings, speed_of=around))
+        records.append(simulate_run(where, w, profile, EngineSpec(preset), speed_of=around))
 
     say("5/5 compare")
     comparison = compare(records)

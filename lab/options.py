@@ -5,16 +5,30 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from serving.schedule.engine import EngineSpec
+
+PARTS = ("preset", "policy", "reservation", "eviction", "admission")
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class EngineOptions:
     """Which scheduler decides, and the settings it obeys; what is not given keeps the preset's default."""
 
-    preset: Annotated[str, Parameter(help="Batching rules: vllm (mixed batches) or nano-vllm (prefill first).")] = (
-        "vllm"
-    )
-    policy: Annotated[str, Parameter(help="Order and victims: fcfs; vllm also has priority.")] = "fcfs"
+    preset: Annotated[str, Parameter(help="Batching rules: vllm, nano-vllm, sarathi, orca, static.")] = "vllm"
+    policy: Annotated[
+        str,
+        Parameter(
+            help="Order, victims and chunks: a name, 'name(option=value)', or 'my_policy.py:MyPolicy'. "
+            "servetwin parts lists them."
+        ),
+    ] = "fcfs"
+    reservation: Annotated[str, Parameter(help="KV a request needs to come in. Default: the preset's.")] = ""
+    eviction: Annotated[str, Parameter(help="Which cached KV block is reused next. Default: the preset's.")] = ""
+    admission: Annotated[str, Parameter(help="Who is turned away on arrival. Default: nobody.")] = ""
+    predictor: Annotated[
+        str, Parameter(help="Who predicts output lengths: oracle (simulations only), noisy(error=0.3), max-tokens.")
+    ] = ""
     max_num_seqs: Annotated[int | None, Parameter(help="Sequences running at once. Default 128.")] = None
     max_num_batched_tokens: Annotated[int | None, Parameter(help="Token budget of a step. Default 2048 tokens.")] = None
     max_model_len: Annotated[int | None, Parameter(help="Prompt and output of one request. Default 4096 tokens.")] = (
@@ -33,6 +47,15 @@ class EngineOptions:
     long_prefill_token_threshold: Annotated[
         int | None, Parameter(help="Most prompt tokens of one request in a step (vllm). Default 0: no limit.")
     ] = None
+    num_host_blocks: Annotated[
+        int | None, Parameter(help="KV blocks in host memory, for swap and for evicted prefixes. Default 0.")
+    ] = None
+    preemption: Annotated[
+        str | None, Parameter(help="What becomes of a preempted request's KV: recompute (default) or swap.")
+    ] = None
+    async_scheduling: Annotated[
+        bool | None, Parameter(help="Schedule a step while one is in flight (vllm; not on hardware). Default off.")
+    ] = None
     watermark: Annotated[
         float | None, Parameter(help="Share of the pool kept free on admission (vllm). Default 0.")
     ] = None
@@ -42,8 +65,12 @@ class EngineOptions:
 
     def settings(self) -> dict[str, object]:
         """The settings that were given."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("preset", "policy")}
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*PARTS, "predictor")}
         return {name: value for name, value in given.items() if value is not None}
+
+    def spec(self) -> EngineSpec:
+        parts = {name: getattr(self, name) for name in PARTS}
+        return EngineSpec(**parts, settings=self.settings())
 
 
 Json = Annotated[bool, Parameter(help="Print the result as one JSON object.", negative=())]

@@ -6,46 +6,55 @@ from pathlib import Path
 from typing import Any
 
 from calibration.speed import at_speed_of, typical_ms
+from lab.load_class import load_class, sha256_of_files
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.run import RunData, RunRecord, read_run, write_run
-from serving.cost import features
+from serving.cost import CostModel, features
 from serving.errors import ConfigError, RequestError, WorkloadError
 from serving.request import Request
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
-from serving.schedule.presets import build_scheduler
+from serving.schedule.engine import EngineSpec, build
 from serving.schedule.scheduler import Scheduler
+from workloads.predict import is_oracle, predictor
 from workloads.truth import Truth
 from workloads.workload import Workload, materialize
 
 
-def scheduler_of(identity: EngineIdentity) -> Scheduler:
-    """The scheduler that a manifest describes."""
-    return build_scheduler(identity.preset, identity.policy, identity.settings)
+def scheduler_of(identity: EngineIdentity, cost: CostModel | None = None) -> Scheduler:
+    """The scheduler that a manifest describes. cost: the profile of the run, where its policy predicts with it.
+
+    Errors: ConfigError if a file that its policy came from has changed, or is not there.
+    """
+    parts = (identity.policy, identity.reservation, identity.eviction, identity.admission)
+    for file, sha256 in identity.code.items():
+        if not Path(file).exists() or sha256_of_files(f"{file}:")[file] != sha256:
+            raise ConfigError(f"{file} is not what it was when the run was made; bring that version back")
+    return build(EngineSpec(identity.preset, *parts, identity.settings), cost=cost, load=load_class)
 
 
 def simulate_run(
     folder: Path,
     workload: Workload,
     profile: Profile,
-    preset: str,
-    policy: str,
-    settings: dict[str, object],
+    spec: EngineSpec,
+    told_by: str = "",
     force: bool = False,
     speed_of: Sequence[Manifest] = (),
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
 
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
+    told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
     """
     from sim.simulate import simulate
 
-    settings = {"num_blocks": profile.kv.num_blocks, "block_size": profile.kv.block_size, **settings}
-    scheduler = build_scheduler(preset, policy, settings)
-    requests = _servable(workload, scheduler)
+    spec = _sized(spec, profile.kv.num_blocks, profile.kv.block_size)
+    scheduler = build(spec, cost=ProfileCost(profile), load=load_class)
+    requests = _servable(workload, scheduler, told_by)
     recorded = RecordedScheduler(scheduler)
     profile_sha256 = profile.sha256()
     factor = 1.0
@@ -55,7 +64,7 @@ def simulate_run(
     run = simulate(requests, Truth(workload), recorded, cost)
     manifest = Manifest(
         world="simulated",
-        engine=_identity(preset, policy, scheduler),
+        engine=_identity(spec, told_by, scheduler),
         workload=_workload_identity(workload),
         model=profile.model,
         profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
@@ -75,28 +84,36 @@ def execute_run(
     folder: Path,
     workload: Workload,
     runner: Any,
-    preset: str,
-    policy: str,
-    settings: dict[str, object],
+    spec: EngineSpec,
+    told_by: str = "",
+    profile: Profile | None = None,
     seed: int = 0,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> RunRecord:
-    """Execute a workload on a warm runner in real time and write its record."""
+    """Execute a workload on a warm runner in real time and write its record.
+
+    profile: what a policy may predict step times with. told_by: as in simulate_run, but not the truth.
+    """
     from calibration.machine import hardware, software
     from realexec.load import execute
 
-    settings = {"num_blocks": runner.num_blocks, "block_size": runner.block_size, **settings}
-    scheduler = build_scheduler(preset, policy, settings)
-    requests = _servable(workload, scheduler)
+    if told_by and is_oracle(told_by):
+        raise ConfigError(f"predictor {told_by} knows the truth, which no engine on hardware can; simulate with it")
+    spec = _sized(spec, runner.num_blocks, runner.block_size)
+    scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
+    if scheduler.max_in_flight > 1:
+        raise ConfigError("the real engine executes one step at a time: async_scheduling is for simulate and decisions")
+    requests = _servable(workload, scheduler, told_by)
     recorded = RecordedScheduler(scheduler)
     run = execute(requests, Truth(workload), recorded, runner, progress)
     lateness = sorted(run.lateness) or [0]
     manifest = Manifest(
         world="real",
-        engine=_identity(preset, policy, scheduler),
+        engine=_identity(spec, told_by, scheduler),
         workload=_workload_identity(workload),
         model=runner.shape.identity(),
+        profile=ProfileIdentity(name=profile.name, sha256=profile.sha256()) if profile else None,
         seed=seed,
         hardware=hardware(),
         software=software(),
@@ -130,9 +147,14 @@ def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: 
     return runner
 
 
-def _servable(workload: Workload, scheduler: Scheduler) -> Sequence[Request]:
-    """The workload's requests. Errors: ConfigError naming the first that the engine could never serve."""
-    requests = materialize(workload)
+def _sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
+    """With the pool that was measured, where none is given."""
+    return replace(spec, settings={"num_blocks": num_blocks, "block_size": block_size, **spec.settings})
+
+
+def _servable(workload: Workload, scheduler: Scheduler, told_by: str) -> Sequence[Request]:
+    """The workload's requests. Errors: WorkloadError naming the first that the engine could never serve."""
+    requests = materialize(workload, predictor(told_by).predict(workload) if told_by else None)
     for request in requests:
         try:
             scheduler.refuse_impossible(request)
@@ -141,8 +163,15 @@ def _servable(workload: Workload, scheduler: Scheduler) -> Sequence[Request]:
     return requests
 
 
-def _identity(preset: str, policy: str, scheduler: Scheduler) -> EngineIdentity:
-    return EngineIdentity(preset=preset, policy=policy, settings=asdict(scheduler.config))
+def _identity(spec: EngineSpec, told_by: str, scheduler: Scheduler) -> EngineIdentity:
+    parts = {name: getattr(spec, name) for name in ("policy", "reservation", "eviction", "admission")}
+    return EngineIdentity(
+        preset=spec.preset,
+        settings=asdict(scheduler.config),
+        predictor=told_by,
+        code=sha256_of_files(*parts.values()),
+        **parts,
+    )
 
 
 def _workload_identity(workload: Workload) -> WorkloadIdentity:

@@ -38,6 +38,7 @@ from calibration.traffic import AZURE_CONVERSATION
 from lab.calibration import describe
 from lab.runs import execute_run, load_runner, simulate_run
 from serving.schedule.config import EngineConfig
+from serving.schedule.engine import EngineSpec
 from workloads.workload import Workload
 
 folder = Path(tempfile.mkdtemp())
@@ -70,8 +71,8 @@ settings = {"max_num_seqs": 32}
 
 records = []
 for preset in ("vllm", "nano-vllm"):
-    records.append(simulate_run(folder / f"sim-{preset}", workload, profile, preset, "fcfs", settings))
-    records.append(execute_run(folder / f"real-{preset}", workload, runner, preset, "fcfs", settings))
+    records.append(simulate_run(folder / f"sim-{preset}", workload, profile, EngineSpec(preset, settings=settings)))
+    records.append(execute_run(folder / f"real-{preset}", workload, runner, EngineSpec(preset, settings=settings)))
 
 # %% [markdown]
 # ## 3. Where did the time go?

@@ -16,11 +16,20 @@ class _Frozen(BaseModel):
 
 
 class EngineIdentity(_Frozen):
-    """What decided. settings: the fields of EngineConfig."""
+    """What decided. settings: the fields of EngineConfig.
+
+    reservation, eviction, admission: "" for the preset's own. predictor: who attached output lengths; "" for nobody.
+    code: sha256 of each file that one of these was loaded from.
+    """
 
     preset: str
     policy: str
     settings: JsonObject
+    reservation: str = ""
+    eviction: str = ""
+    admission: str = ""
+    predictor: str = ""
+    code: dict[str, str] = Field(default_factory=dict)
 
 
 class WorkloadIdentity(_Frozen):

@@ -10,7 +10,8 @@ from typing import Any
 
 from serving.errors import RequestError
 from serving.schedule.contract import Idle, Plan
-from serving.schedule.presets import PRESETS, build_scheduler
+from serving.schedule.engine import build_scheduler
+from serving.schedule.presets import PRESETS
 from serving.schedule.scheduler import Scheduler
 from workloads.decision_trace import DecisionTrace, TraceConfig, TraceRequest, trace_token
 

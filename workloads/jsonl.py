@@ -1,6 +1,7 @@
 """Workload files: JSONL, a request a line, plain or gzip; lines may come in any order.
 
-    request_id  arrival_time [s]  prompt_len or prompt_token_ids  output_len  max_tokens  hash_ids  hash_block  priority
+    request_id  arrival_time [s]  prompt_len or prompt_token_ids  output_len  max_tokens  hash_ids  hash_block
+    priority  tenant  session_id  deadline [s]
 
 max_tokens is output_len where it is left out; hash_block is 512. Other fields of the format are refused for now.
 """
@@ -22,8 +23,11 @@ _KNOWN = (
     "hash_ids",
     "hash_block",
     "priority",
+    "tenant",
+    "session_id",
+    "deadline",
 )
-_NOT_YET = ("session_id", "turn", "think_time", "parent", "tenant", "deadline", "prefix_id", "prefix_len")
+_NOT_YET = ("turn", "think_time", "parent", "prefix_id", "prefix_len")
 
 
 def write_jsonl(path: Path, workload: Workload) -> None:
@@ -61,10 +65,20 @@ def _request(fields: Fields) -> WorkloadRequest:
     output_len = fields.whole("output_len")
     max_tokens, priority = fields.whole("max_tokens", output_len), fields.whole("priority", 0)
     hash_ids = fields.wholes("hash_ids") if "hash_ids" in fields else None
-    hash_block = fields.whole("hash_block", 512)
     try:
         return WorkloadRequest(
-            request_id, arrival_time, prompt_len, output_len, max_tokens, prompt, hash_ids, hash_block, priority
+            request_id,
+            arrival_time,
+            prompt_len,
+            output_len,
+            max_tokens,
+            prompt,
+            hash_ids,
+            hash_block=fields.whole("hash_block", 512),
+            priority=priority,
+            tenant=fields.text("tenant", ""),
+            session_id=fields.text("session_id", ""),
+            deadline=fields.time("deadline", unit_ns=1_000_000_000) if "deadline" in fields else None,
         )
     except WorkloadError as error:
         raise fields.wrong(str(error)) from error

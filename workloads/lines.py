@@ -64,7 +64,9 @@ class Fields:
             if name not in names:
                 raise self.wrong(f"unknown key {name!r}; {hint(name, names)}")
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, default: str | None = None) -> str:
+        if default is not None and name not in self._values:
+            return default
         value = self._given(name)
         if not isinstance(value, str):
             raise self.wrong(f"{name} is {_shown(value)}; it must be a text in quotes")

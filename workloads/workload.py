@@ -25,7 +25,8 @@ class WorkloadRequest:
     prompt_token_ids: the prompt itself; None: drawn from hash_ids, or else from the request id.
     hash_ids: an id for each hash_block tokens of the prompt, the last one partial; requests that begin with the same
         ids begin with the same tokens.
-    priority: smaller is served first where the policy looks at it.
+    priority, tenant, session_id: as Request has them.
+    deadline: integer nanoseconds since the start of the run, by which the first token should be there; None: no such.
     Errors: WorkloadError naming request and field.
     """
 
@@ -38,6 +39,9 @@ class WorkloadRequest:
     hash_ids: tuple[int, ...] | None = None
     hash_block: int = 512
     priority: int = 0
+    tenant: str = ""
+    session_id: str = ""
+    deadline: int | None = None
 
     def __post_init__(self) -> None:
         if not self.request_id.isprintable() or not 1 <= len(self.request_id) <= 128:
@@ -53,6 +57,11 @@ class WorkloadRequest:
             value = getattr(self, name)
             if not 1 <= value <= MAX_TOKENS:
                 raise self._wrong(f"{name} is {value}; it must be from 1 to {MAX_TOKENS} tokens")
+        if self.deadline is not None and not self.arrival_time <= self.deadline <= EXACT_UNTIL_NS:
+            raise self._wrong(
+                f"deadline is {seconds(self.deadline):g} s; it is a time of the run, from its arrival on, "
+                f"up to {seconds(EXACT_UNTIL_NS):.0f} s"
+            )
         if self.output_len > self.max_tokens:
             raise self._wrong(
                 f"output_len {self.output_len} is above max_tokens {self.max_tokens}; raise max_tokens or leave it out"
@@ -94,6 +103,12 @@ class WorkloadRequest:
             line["hash_block"] = self.hash_block
         if self.priority:
             line["priority"] = self.priority
+        if self.tenant:
+            line["tenant"] = self.tenant
+        if self.session_id:
+            line["session_id"] = self.session_id
+        if self.deadline is not None:
+            line["deadline"] = seconds(self.deadline)
         return json.dumps(line, separators=(", ", ": "))
 
 
@@ -125,8 +140,11 @@ class Workload:
         return sha256(self.to_jsonl()).hexdigest()
 
 
-def materialize(workload: Workload) -> list[Request]:
-    """The requests as an engine sees them: prompts as token ids, no output length; in order of arrival."""
+def materialize(workload: Workload, predicted: Sequence[int] | None = None) -> list[Request]:
+    """The requests as an engine sees them: prompts as token ids, no output length; in order of arrival.
+
+    predicted: output lengths that a predictor (predict.py) attaches, in the same order.
+    """
     blocks: dict[tuple[int, int], tuple[int, ...]] = {}
     return [
         Request(
@@ -136,8 +154,12 @@ def materialize(workload: Workload) -> list[Request]:
             max_tokens=r.max_tokens,
             stop_token_ids=(EOS_TOKEN_ID,),
             priority=r.priority,
+            tenant=r.tenant,
+            session_id=r.session_id,
+            deadline=r.deadline,
+            predicted_output_len=None if predicted is None else predicted[i],
         )
-        for r in workload.requests
+        for i, r in enumerate(workload.requests)
     ]
 
 

@@ -16,6 +16,9 @@ def execute(
     out: Annotated[Path, Parameter(help="Folder of the run record to write.")],
     model: Model = "15m",
     engine: EngineOptions = ENGINE,
+    profile: Annotated[
+        Path | None, Parameter(help="Profile to predict step times with, for a policy that does.")
+    ] = None,
     threads: Threads = 1,
     seed: Annotated[int, Parameter(help="Seed of the random weights.")] = 0,
     force: Force = False,
@@ -32,12 +35,22 @@ def execute(
     from lab.runs import execute_run, load_runner
     from lab.summary import print_summary
     from records.atomic import check_new_folder
+    from records.profile import read_profile
     from workloads.jsonl import read_jsonl
 
     check_new_folder(out, force)
     load = read_jsonl(workload)
-    settings = engine.settings()
-    runner = load_runner(model, settings, threads, seed)
+    runner = load_runner(model, engine.settings(), threads, seed)
     with progress(f"{engine.preset} on the real engine", len(load.requests), "requests") as advance:
-        record = execute_run(out, load, runner, engine.preset, engine.policy, settings, force=force, progress=advance)
+        record = execute_run(
+            out,
+            load,
+            runner,
+            engine.spec(),
+            engine.predictor,
+            profile=read_profile(profile) if profile else None,
+            seed=seed,
+            force=force,
+            progress=advance,
+        )
     print_summary(record, json)

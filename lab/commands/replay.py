@@ -12,6 +12,9 @@ def replay(
     run: Annotated[Path, Parameter(help="Folder of a run record, of any world.")],
     /,
     *,
+    profile: Annotated[
+        Path | None, Parameter(help="Profile of the run, where its policy predicts step times with it.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Feed a run's input log to a fresh scheduler: the same plans must come out, step by step. Needs no torch.
@@ -22,10 +25,13 @@ def replay(
     """
     from lab.console import print_json
     from lab.runs import scheduler_of
+    from records.profile import read_profile
+    from records.profile_cost import ProfileCost
     from records.replay import replay as replay_record
     from records.run import read_run
 
-    report = replay_record(read_run(run), scheduler_of)
+    cost = ProfileCost(read_profile(profile)) if profile else None
+    report = replay_record(read_run(run), lambda engine: scheduler_of(engine, cost))
     if json:
         print_json(
             {

@@ -42,9 +42,8 @@ def simulate(
         out,
         read_jsonl(workload),
         read_profile(profile),
-        engine.preset,
-        engine.policy,
-        engine.settings(),
+        engine.spec(),
+        engine.predictor,
         force=force,
         speed_of=[read_run(run).manifest for run in speed_of],
     )

@@ -7,7 +7,7 @@ from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, WorkloadIdentity
 from records.run import RunData, read_run, write_run
 from serving.errors import RecordError
-from serving.schedule.presets import build_scheduler
+from serving.schedule.engine import build_scheduler
 from sim.scripted import ScriptedCost
 from sim.simulate import simulate
 from workloads.synthesize import synthesize

@@ -14,6 +14,7 @@ SERVING_MAY_IMPORT = {
     "__future__",
     "abc",
     "array",
+    "ast",
     "bisect",
     "collections",
     "contextlib",

@@ -8,7 +8,7 @@ import pytest
 from realexec.load import execute
 from serving.metrics.timeline import timelines
 from serving.schedule.contract import Plan
-from serving.schedule.presets import build_scheduler
+from serving.schedule.engine import build_scheduler
 from sim.scripted import ScriptedCost
 from sim.simulate import simulate
 from workloads.truth import Truth

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from serving.errors import ConfigError, InvariantError, RequestError
 from serving.schedule.contract import Idle
-from serving.schedule.presets import PRESETS, build_scheduler
+from serving.schedule.engine import build_scheduler
+from serving.schedule.presets import PRESETS
 from tests.serving.drive import batch, request, step
 
 ENGINES = [(preset, policy) for preset in PRESETS for policy in ("fcfs", "priority")]

@@ -4,7 +4,7 @@ import random
 
 from serving.metrics.timeline import timelines
 from serving.request import Request
-from serving.schedule.presets import build_scheduler
+from serving.schedule.engine import build_scheduler
 from sim.scripted import ScriptedCost
 from sim.simulate import simulate
 from workloads.truth import Truth
