@@ -21,6 +21,7 @@ from calibration.measure import drift, measure
 from calibration.online import saturated_rate, step_rows
 from calibration.speed import typical_ms
 from calibration.traffic import AZURE_CONVERSATION, Traffic
+from realexec.capacity import FLOAT32_BYTES
 from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import MeasurementError
@@ -140,9 +141,10 @@ def _profile(
     traffic: Traffic,
 ) -> Profile:
     usable = samples[~samples["disturbed"]]
-    training, held_out = usable[~usable["held_out"]], usable[usable["held_out"]]
-    checked = fit(EXECUTE, training[training["where"] != "saturated"], "normal_ms", relative=True)
-    execute = fit(EXECUTE, usable[usable["where"] != "saturated"], "normal_ms", relative=True)
+    held_out = usable[usable["held_out"]]
+    fitted = usable[usable["where"] != "saturated"]
+    checked = fit(EXECUTE, fitted[~fitted["held_out"]], "normal_ms", relative=True)
+    execute = fit(EXECUTE, fitted, "normal_ms", relative=True)
     shape = runner.shape
     return Profile(
         name=f"{shape.name}-cpu",
@@ -164,7 +166,8 @@ def _profile(
         kv=KVCapacity(
             num_blocks=config.num_blocks,
             block_size=config.block_size,
-            bytes_per_token=shape.kv_bytes_per_token(4),
+            bytes_per_token=shape.kv_bytes_per_token(FLOAT32_BYTES),
+            host_link_bytes_per_s=runner.probe_host_link(),
         ),
         capacity={"requests_per_s": capacity, "traffic": traffic.name},
         held_out=_errors(checked, held_out),

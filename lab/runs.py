@@ -44,19 +44,23 @@ def simulate_run(
     told_by: str = "",
     force: bool = False,
     speed_of: Sequence[Manifest] = (),
+    host_link: float | None = None,
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
 
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
     told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
+    host_link: bytes a second between device and host memory, in place of the profile's.
     """
     from sim.simulate import simulate
 
+    profile_sha256 = profile.sha256()
+    if host_link is not None:
+        profile = _with_host_link(profile, host_link, spec)
     spec = _sized(spec, profile.kv.num_blocks, profile.kv.block_size)
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class)
     requests = _servable(workload, scheduler, told_by)
     recorded = RecordedScheduler(scheduler)
-    profile_sha256 = profile.sha256()
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
@@ -72,6 +76,7 @@ def simulate_run(
             "outside_hull": _outside_hull(cost, run.receipts),
             "profile_probe_ms": (profile.probe or {}).get("ms"),
             "step_times_scaled_by": factor,
+            "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
         },
         unvalidated=_unvalidated(profile, scheduler),
     )
@@ -142,9 +147,24 @@ def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: 
     config = EngineConfig(**settings)  # type: ignore[arg-type]
     if "num_blocks" not in settings:
         config = replace(config, num_blocks=default_num_blocks(chosen, config.block_size))
-    runner = Runner(chosen, num_blocks=config.num_blocks, block_size=config.block_size, seed=seed, num_threads=threads)
+    runner = Runner(
+        chosen,
+        num_blocks=config.num_blocks,
+        block_size=config.block_size,
+        num_host_blocks=config.num_host_blocks,
+        seed=seed,
+        num_threads=threads,
+    )
     runner.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
     return runner
+
+
+def _with_host_link(profile: Profile, bytes_per_s: float, spec: EngineSpec) -> Profile:
+    if not spec.settings.get("num_host_blocks"):
+        raise ConfigError("--host-link has no effect without host memory: give --num-host-blocks")
+    if not bytes_per_s > 0:
+        raise ConfigError(f"--host-link is {bytes_per_s / 1e9:g} GB/s; it must be above 0")
+    return profile.model_copy(update={"kv": profile.kv.model_copy(update={"host_link_bytes_per_s": bytes_per_s})})
 
 
 def _sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:

@@ -16,6 +16,7 @@ from realexec.shapes import ModelShape
 from realexec.shapes import shape as named_shape
 from serving.errors import ConfigError, InvariantError
 from serving.schedule.contract import Admission, Plan
+from serving.state.host_tier import Copy
 
 try:
     import torch
@@ -49,6 +50,7 @@ class Runner:
         block_size: int,
         *,
         sampling: Sampling = GREEDY,
+        num_host_blocks: int = 0,
         attention: Literal["numba", "torch"] = "numba",
         seed: int = 0,
         num_threads: int = 1,
@@ -64,7 +66,9 @@ class Runner:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self._model = model
-        self._attention = _backend(attention, KVCache(model.shape, num_blocks, block_size), model.shape)
+        self.num_host_blocks = num_host_blocks
+        self._cache = KVCache(model.shape, num_blocks, block_size, num_host_blocks)
+        self._attention = _backend(attention, self._cache, model.shape)
         self._sampler = Sampler(sampling)
         self._sequences = Sequences(model.shape, num_blocks, block_size)
 
@@ -78,6 +82,7 @@ class Runner:
         if threading.get_ident() != self._thread:
             self._set_threads()
         with torch.inference_mode():
+            self._cache.copy(inputs.copies)
             self._attention.begin(inputs.batch)
             logits = self._model.forward(
                 torch.from_numpy(inputs.token_ids),
@@ -106,6 +111,19 @@ class Runner:
             began = time.perf_counter_ns()
             self._model.probe()
         return time.perf_counter_ns() - began
+
+    def probe_host_link(self, num_blocks: int = 64, repeats: int = 20) -> float:
+        """Bytes a second that KV blocks move to host memory and back; the middle of some repeats."""
+        count = min(num_blocks, self.num_blocks)
+        cache = KVCache(self.shape, count, self.block_size, count)
+        moves = [Copy(to_host, i, i) for to_host in (True, False) for i in range(count)]
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter_ns()
+            cache.copy(moves)
+            times.append(time.perf_counter_ns() - began)
+        moved = cache.data.nbytes + cache.host.nbytes
+        return moved / (sorted(times)[repeats // 2] / 1e9)
 
     def forget(self, request_ids: Sequence[str]) -> None:
         """As a plan's `released`; unknown ids are ignored."""

@@ -18,17 +18,19 @@ from realexec.attention.base import Int64, RaggedBatch
 from realexec.shapes import ModelShape
 from serving.errors import InvariantError, RequestError
 from serving.schedule.contract import Admission, Plan
+from serving.state.host_tier import Copy
 
 
 @dataclass(frozen=True, slots=True)
 class StepInputs:
-    """A step in arrays, independent of later plans. T tokens computed, S of them sampled.
+    """A step in arrays, independent of later plans. T tokens computed, S of them sampled; copies run first.
 
     token_ids, positions [T]; sample_rows [S]: rows of T, in batch order; samples: as in the plan;
     sample_keys [S]: a number for each sampling request; sample_positions [S]: of the token to be sampled.
     """
 
     step_id: int
+    copies: tuple[Copy, ...]
     token_ids: Int64
     positions: Int64
     batch: RaggedBatch
@@ -92,6 +94,7 @@ class Sequences:
         sampling = np.flatnonzero(plan.samples)
         return StepInputs(
             step_id=plan.step_id,
+            copies=plan.copies,
             token_ids=self._tokens[row_of_token, positions],
             positions=positions,
             batch=RaggedBatch(

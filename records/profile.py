@@ -77,11 +77,15 @@ class ResidualNoise(_Frozen):
 
 
 class KVCapacity(_Frozen):
-    """The pool that the measurement ran with. block_size: tokens. bytes_per_token: of K and V over all layers."""
+    """The pool that the measurement ran with. block_size: tokens. bytes_per_token: of K and V over all layers.
+
+    host_link_bytes_per_s: KV moved between device and host memory, where that was measured.
+    """
 
     num_blocks: int = Field(ge=1)
     block_size: int = Field(ge=1)
     bytes_per_token: int = Field(ge=1)
+    host_link_bytes_per_s: float | None = Field(default=None, gt=0)
 
 
 class SampleFile(_Frozen):

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from records.profile import CostTerms, Profile
 from serving.cost import StepFeatures
+from serving.errors import ConfigError
 
 
 class ProfileCost:
@@ -15,7 +16,16 @@ class ProfileCost:
         self.execute_time = _duration(profile.execute)
         self.return_time = _duration(profile.return_)
         self.complete_time = _duration(profile.complete)
+        self._kv = profile.kv
         self._hull = tuple((name, attrgetter(name), low, high) for name, (low, high) in profile.hull.items())
+
+    def copy_time(self, num_blocks: int) -> int:
+        if not num_blocks:
+            return 0
+        if self._kv.host_link_bytes_per_s is None:
+            raise ConfigError("the profile does not say how fast KV moves to host memory: give --host-link, in GB/s")
+        moved = num_blocks * self._kv.block_size * self._kv.bytes_per_token
+        return round(moved / self._kv.host_link_bytes_per_s * 1e9)
 
     def outside_hull(self, step: StepFeatures) -> tuple[str, ...]:
         """Features of the step that lie beyond what the profile was measured on: its cost is an extrapolation."""

@@ -23,6 +23,9 @@ _PLANNED = (
     "released",
     "block_request",
     "block_id",
+    "copy_to_host",
+    "copy_block",
+    "copy_host_block",
 )
 _OUTCOME = ("batch_accepted", "finished")
 _NAMES_REQUESTS = ("batch_request", "admitted", "preempted", "finished", "released", "block_request")
@@ -146,6 +149,9 @@ def _plan_columns(plan: Plan) -> dict[str, list[Any]]:
         "released": list(plan.released),
         "block_request": [request_id for request_id, ids in plan.new_blocks for _ in ids],
         "block_id": [block_id for _, ids in plan.new_blocks for block_id in ids],
+        "copy_to_host": [copy.to_host for copy in plan.copies],
+        "copy_block": [copy.block_id for copy in plan.copies],
+        "copy_host_block": [copy.host_block_id for copy in plan.copies],
     }
 
 

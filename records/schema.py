@@ -85,6 +85,9 @@ STEP_LISTS = (
     _list("released", pa.int32(), _ROW, "requests finished or aborted since the plan before"),
     _list("block_request", pa.int32(), _ROW, "per newly appended block: the request"),
     _list("block_id", pa.int32(), "", "per newly appended block: its id, in table order"),
+    _list("copy_to_host", pa.bool_(), "", "per KV block moved before the step: to host memory, or back"),
+    _list("copy_block", pa.int32(), "", "per KV block moved: its id on the device"),
+    _list("copy_host_block", pa.int32(), "", "per KV block moved: its id in host memory"),
 )
 
 STEPS = pa.schema(

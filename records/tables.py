@@ -142,6 +142,9 @@ def _add_lists(lists: Mapping[str, "_Lists"], receipt: StepReceipt, row: Mapping
     lists["released"].add(row[r] for r in plan.released)
     lists["block_request"].add(chain.from_iterable(repeat(row[r], len(ids)) for r, ids in plan.new_blocks))
     lists["block_id"].add(chain.from_iterable(ids for _, ids in plan.new_blocks))
+    lists["copy_to_host"].add(copy.to_host for copy in plan.copies)
+    lists["copy_block"].add(copy.block_id for copy in plan.copies)
+    lists["copy_host_block"].add(copy.host_block_id for copy in plan.copies)
 
 
 class _Lists:

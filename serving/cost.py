@@ -73,5 +73,8 @@ class CostModel(Protocol):
     def return_time(self, step: StepFeatures) -> int:
         """Tokens on the host -> the client holds them."""
 
+    def copy_time(self, num_blocks: int) -> int:
+        """Moving so many KV blocks between device and host, before execution. Errors: ConfigError if not known."""
+
     def complete_time(self, step: StepFeatures) -> int:
         """Tokens on the host -> the engine is ready to schedule again."""

@@ -8,7 +8,7 @@ from serving.cost import StepFeatures
 
 @dataclass(frozen=True)
 class ScriptedCost:
-    """A cost model. execute: a duration in integer nanoseconds, or a function of the step's features.
+    """A cost model. execute: a duration in integer nanoseconds, or a function of the step's features. copy: a block.
 
     Example: ScriptedCost(execute=lambda step: 1_000_000 * step.num_tokens, schedule=100_000)
     """
@@ -17,6 +17,7 @@ class ScriptedCost:
     schedule: int = 0
     return_: int = 0
     complete: int = 0
+    copy: int = 0
 
     def schedule_time(self, step: StepFeatures) -> int:
         return self.schedule
@@ -26,6 +27,9 @@ class ScriptedCost:
 
     def return_time(self, step: StepFeatures) -> int:
         return self.return_
+
+    def copy_time(self, num_blocks: int) -> int:
+        return self.copy * num_blocks
 
     def complete_time(self, step: StepFeatures) -> int:
         return self.complete

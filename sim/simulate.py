@@ -8,7 +8,7 @@ from typing import Any
 import simpy
 
 from serving.cost import CostModel
-from serving.errors import InvariantError
+from serving.errors import PolicyError
 from serving.request import Request
 from serving.schedule.contract import SchedulerLike, StepReceipt
 from sim.replica import Replica
@@ -28,7 +28,10 @@ def simulate(requests: Sequence[Request], truth: Truth, scheduler: SchedulerLike
     env.process(_client(env, replica, requests))
     env.run()
     if scheduler.has_work:
-        raise InvariantError(f"the simulation ran out of events at {env.now} ns with requests unfinished")
+        raise PolicyError(
+            f"at {env.now / 1e9:.6f} s no request arrives any more, and the policy holds back those that wait; "
+            f"admit() or chunk() must let them go on, or wake_at() say when"
+        )
     return SimulatedRun(replica.receipts, replica.rejected)
 
 

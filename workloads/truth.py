@@ -35,10 +35,13 @@ class Truth:
         self._last(request_id, index)
         return self._first_placeholder[request_id] + index
 
-    def answer(self, plan: Plan, sampled: Sequence[int | None] | None = None) -> list[tuple[int, ...]]:
+    def answer(
+        self, plan: Plan, sampled: Sequence[int | None] | None = None, overrun: int = 0
+    ) -> list[tuple[int, ...]]:
         """What to feed back for a plan: per request of it, in batch order, its one new token or ().
 
         sampled: what the model sampled, in the same order, None where nothing was; not given: placeholders.
+        overrun: tokens by which a step that was scheduled before the end was known may go beyond it; nobody gets them.
         """
         answers: list[tuple[int, ...]] = []
         for i, (request_id, samples) in enumerate(zip(plan.request_ids, plan.samples, strict=True)):
@@ -46,6 +49,9 @@ class Truth:
                 answers.append(())
                 continue
             index = plan.starts[i] + plan.num_tokens[i] - plan.prompt_lens[i]
+            if 0 <= index - self._output_len.get(request_id, index + 1) < overrun:
+                answers.append((EOS_TOKEN_ID,))
+                continue
             own = self.placeholder(request_id, index) if sampled is None else sampled[i]
             if own is None:
                 raise InvariantError(f"step {plan.step_id}: nothing was sampled for {request_id}")

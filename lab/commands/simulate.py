@@ -23,6 +23,10 @@ def simulate(
             "as the machine may have drifted since calibration."
         ),
     ] = (),
+    host_link: Annotated[
+        float | None,
+        Parameter(help="GB/s between device and host memory. Default: what the profile measured."),
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -46,5 +50,6 @@ def simulate(
         engine.predictor,
         force=force,
         speed_of=[read_run(run).manifest for run in speed_of],
+        host_link=None if host_link is None else host_link * 1e9,
     )
     print_summary(record, json)
