@@ -50,8 +50,11 @@ class HostTier:
         return host_block_id
 
     def unpin(self, contents: Sequence[bytes], host_block_ids: Sequence[int]) -> None:
-        """Undo pin(): the contents are cached again, most recently used."""
-        self._cached.update(zip(contents, host_block_ids, strict=True))
+        """Undo pin(): the contents are cached again, most recently used; or twice, and one block is free."""
+        for content, host_block_id in zip(contents, host_block_ids, strict=True):
+            if self._cached.setdefault(content, host_block_id) != host_block_id:
+                self._free.append(host_block_id)
+            self._cached.move_to_end(content)
 
     def pin(self, contents: Sequence[bytes]) -> None:
         """Keep these from being overwritten until unpin(), while a request takes them back."""
