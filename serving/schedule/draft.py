@@ -51,8 +51,7 @@ class Draft:
         """
         starts, running, pool = self.starts, self.running, self.pool
         most = min(self.budget, self.config.max_num_seqs - len(self.batch), len(running) - i)
-        for place in range(i, i + most):
-            state = running[place]
+        for state in running[i : i + most]:
             start = state.num_computed
             end = start + 1
             if end != state.num_tokens:
@@ -60,7 +59,7 @@ class Draft:
             if end > state.capacity:
                 if not pool.num_free:
                     break
-                self.grow(state, 1)
+                self._new_blocks[state] = pool.grow(state, 1)
             if publishes and end >= state.publish_at:
                 pool.publish(state, end)
             state.num_computed = end

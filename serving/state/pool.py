@@ -115,6 +115,7 @@ class BlockPool:
             block.references += 1
             block.num_hits += 1
             state.block_ids.append(block.block_id)
+        state.capacity = len(state.block_ids) * self.block_size
         self._holders[state] = None
         back = state.block_hashes[len(hits.blocks) : len(hits.blocks) + len(hits.host_block_ids)]
         swapped = bool(state.host_block_ids)
@@ -133,15 +134,16 @@ class BlockPool:
 
     def grow(self, state: RequestState, count: int) -> tuple[int, ...]:
         """Append count new blocks to a table. The caller has checked num_free."""
-        table, held = state.block_ids, len(state.block_ids)
+        take, now, new = self._free.take, self.now, []
         for _ in range(count):
-            block = self._free.take(self.now)
+            block = take(now)
             if block.content is not None:
                 self._drop_content(block)
             block.references = 1
-            table.append(block.block_id)
-        state.capacity = len(table) * self.block_size
-        return tuple(table[held:])
+            new.append(block.block_id)
+        state.block_ids += new
+        state.capacity += count * self.block_size
+        return tuple(new)
 
     def _drop_content(self, block: Block) -> None:
         content, index = block.content, self._index
@@ -158,24 +160,19 @@ class BlockPool:
 
     def publish(self, state: RequestState, num_tokens: int) -> None:
         """Make the full blocks among the first num_tokens of a request available for hits."""
-        index = self._index
-        if index is None:
-            return
-        full = min(num_tokens, len(state.token_ids)) // self.block_size
-        first = state.publish_at // self.block_size - 1
-        if full <= first:
-            return
-        hashes = state.block_hashes
-        if len(hashes) < full:
-            extend_hashes(state, full, self.block_size)
-        parent = hashes[first - 1] if first else None
-        for i in range(first, full):
+        index, at, hashes = self._index, state.publish_at, state.block_hashes
+        num_tokens = min(num_tokens, len(state.token_ids))
+        while at <= num_tokens and index is not None:
+            i = at // self.block_size - 1
+            if i == len(hashes):
+                extend_hashes(state, i + 1, self.block_size)
             block = self._blocks[state.block_ids[i]]
-            block.parent = parent
-            block.content = parent = hashes[i]
+            block.content = content = hashes[i]
+            block.parent = hashes[i - 1] if i else None
             block.depth = i
-            index.publish(parent, block.block_id)
-        state.publish_at = (full + 1) * self.block_size
+            index.publish(content, block.block_id)
+            at += self.block_size
+        state.publish_at = at
 
     def first_unwritten(self, hits: Hits) -> int | None:
         """Tokens before the first hit whose content no step has computed; None: all are written."""

@@ -94,8 +94,8 @@ def test_tokens_are_those_of_the_whole_sequence(preset, policy, settings) -> Non
 def test_a_block_published_but_never_computed_is_computed_before_it_is_read() -> None:
     """vLLM publishes while it schedules; its priority policy may then drop the request from the same step.
 
-    Here x (least urgent) has a chunk of its prompt scheduled and published, y needs a block, x gives way; z ends, x comes
-    back and hits what it never computed.
+    Here x (least urgent) has a chunk of its prompt scheduled and published, y needs a block, x gives way; z ends, x
+    comes back and hits what it never computed.
     """
     small = tiny()
     weights = random_weights(small, seed=3)
