@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from serving.errors import ConfigError
 from serving.schedule.engine import EngineSpec
 
 PARTS = ("preset", "policy", "reservation", "eviction", "admission")
@@ -77,3 +78,14 @@ Json = Annotated[bool, Parameter(help="Print the result as one JSON object.", ne
 Force = Annotated[bool, Parameter(help="Replace a run record that is already there.", negative=())]
 Model = Annotated[str, Parameter(help="Model shape with random weights: 15m, 110m or 600m (parameters).")]
 Threads = Annotated[int, Parameter(help="Compute threads. More than one is faster only while nothing else runs.")]
+Within = Annotated[
+    float | None,
+    Parameter(help="Exit 1 unless mean TTFT, TPOT and E2E are this close, in percent of the measured mean."),
+]
+
+
+def check_positive(**options: float | None) -> None:
+    """Errors: ConfigError naming the first option that was given and is not above 0."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name} is {value}; it must be above 0")

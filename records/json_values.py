@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ValidationError
+
+from serving.names import hint
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -39,9 +40,7 @@ def _told(problem: Any, model: type[BaseModel]) -> str:
         return "missing"
     if problem["type"] == "extra_forbidden":
         *outer, key = problem["loc"]
-        known = sorted(_names(_model_at(model, outer)))
-        near = get_close_matches(str(key), known, n=1)
-        return f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known: {', '.join(known)}"
+        return f"unknown key; {hint(str(key), _names(_model_at(model, outer)))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem["input"]
     simple = isinstance(given, str | int | float | None) and len(str(given)) < 60

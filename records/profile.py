@@ -9,7 +9,6 @@ The constant of a duration is a term of the pseudo-feature "one", which is alway
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +23,7 @@ from records.atomic import write_file
 from records.json_values import JsonObject, explain, pretty_json
 from serving.cost import StepFeatures
 from serving.errors import ProfileError
+from serving.names import hint
 
 VERSION: Literal["servetwin.profile/1"] = "servetwin.profile/1"
 FEATURES = ("one", *StepFeatures.names())
@@ -50,10 +50,7 @@ class Term(_Frozen):
     @classmethod
     def _known(cls, feature: str) -> str:
         if feature not in FEATURES:
-            near = get_close_matches(feature, FEATURES, n=1)
-            raise ValueError(
-                f"unknown feature; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(FEATURES)}"
-            )
+            raise ValueError(f"unknown feature; {hint(feature, FEATURES)}")
         return feature
 
     @model_validator(mode="after")

@@ -5,16 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import Json
+from lab.options import Json, Within, check_positive
 
 
 def compare(
     *runs: Annotated[Path, Parameter(help="Run records: simulated and real, any number, in any order.")],
     figure: Annotated[Path | None, Parameter(help="PNG to write.")] = None,
-    within: Annotated[
-        float | None,
-        Parameter(help="Exit 1 unless mean TTFT, TPOT and E2E are this close, in percent of the measured mean."),
-    ] = None,
+    within: Within = None,
     json: Json = False,
 ) -> int:
     """Compare simulated with measured runs of the same workloads, request by request.
@@ -32,8 +29,7 @@ def compare(
 
     if len(runs) < 2:
         raise ConfigError("compare needs at least one simulated and one real run record")
-    if within is not None and not within > 0:
-        raise ConfigError(f"--within is {within}; give a percentage above 0")
+    check_positive(within=within)
     records = [read_run(run) for run in runs]
     comparison = compare_records(records)
     if json:

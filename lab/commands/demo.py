@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import Json, Model
+from lab.options import Json, Model, Within, check_positive
 
 
 def demo(
@@ -19,10 +19,7 @@ def demo(
     model: Model = "15m",
     budget: Annotated[float, Parameter(help="Seconds to calibrate for.")] = 40.0,
     seconds: Annotated[float, Parameter(help="Seconds of arrivals in each real run.")] = 14.0,
-    within: Annotated[
-        float | None,
-        Parameter(help="Exit 1 unless mean TTFT, TPOT and E2E are this close, in percent of the measured mean."),
-    ] = None,
+    within: Within = None,
     json: Json = False,
 ) -> int:
     """The whole loop on this machine: measure, calibrate, simulate, execute for real, compare.
@@ -35,11 +32,8 @@ def demo(
     from lab.console import print_json
     from lab.demo import run_demo
     from lab.tables import print_comparison
-    from serving.errors import ConfigError
 
-    for name, value in (("--seconds", seconds), ("--budget", budget), ("--within", within)):
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value}; it must be above 0")
+    check_positive(seconds=seconds, budget=budget, within=within)
     result = run_demo(trace, out, seed, model, budget, seconds)
     if json:
         print_json({"folder": str(result.folder), **result.comparison.as_dict()})
