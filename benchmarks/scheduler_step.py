@@ -1,7 +1,7 @@
 """What one schedule-and-complete step costs on one core: `python benchmarks/scheduler_step.py [--policies]`.
 
-Running decodes, none of which ends; 64 prompt tokens each, prefix caching on, so that every 16th step of a request takes
-a new KV block and publishes a full one. The figure is the mean of 320 steps, the best of five rounds, in microseconds.
+Running decodes, none of which ends; 64 prompt tokens each, prefix caching on, so that every 16th step of a request
+takes a new KV block and publishes a full one. The figure is the mean of 320 steps, the best of five rounds.
 """
 
 import sys

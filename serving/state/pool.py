@@ -83,19 +83,17 @@ class BlockPool:
         return -(-num_tokens // self.block_size)
 
     def hits(self, state: RequestState) -> Hits:
-        """The longest run of cached leading blocks that leaves a token to compute; or all that was swapped."""
-        if state.host_block_ids:
-            return Hits((), tuple(state.host_block_ids), state.num_cached, 0)
-        if self._index is None:
-            return Hits((), (), 0, 0)
-        limit = (len(state.token_ids) - 1) // self.block_size
-        extend_hashes(state, limit, self.block_size)
-        blocks: list[Block] = []
-        for content in state.block_hashes[:limit]:
-            block_id = self._index.find(content)
-            if block_id is None:
-                break
-            blocks.append(self._blocks[block_id])
+        """What of a waiting request need not be computed.
+
+        The longest run of cached leading blocks that leaves a token to compute, those in host memory included; of a
+        request that was swapped out all that it had, from the device where it is still there.
+        """
+        swapped = bool(state.host_block_ids)
+        limit = (state.num_cached if swapped else len(state.token_ids) - 1) // self.block_size
+        blocks = self._cached_blocks(state, limit)
+        idle = sum(block.references == 0 for block in blocks)
+        if swapped:
+            return Hits(blocks, tuple(state.host_block_ids[len(blocks) :]), state.num_cached, idle)
         host: list[int] = []
         if self.host is not None:
             for content in state.block_hashes[len(blocks) : limit]:
@@ -103,8 +101,19 @@ class BlockPool:
                 if host_block_id is None:
                     break
                 host.append(host_block_id)
-        idle = sum(block.references == 0 for block in blocks)
-        return Hits(tuple(blocks), tuple(host), (len(blocks) + len(host)) * self.block_size, idle)
+        return Hits(blocks, tuple(host), (len(blocks) + len(host)) * self.block_size, idle)
+
+    def _cached_blocks(self, state: RequestState, limit: int) -> tuple[Block, ...]:
+        if self._index is None:
+            return ()
+        extend_hashes(state, limit, self.block_size)
+        blocks: list[Block] = []
+        for content in state.block_hashes[:limit]:
+            block_id = self._index.find(content)
+            if block_id is None:
+                break
+            blocks.append(self._blocks[block_id])
+        return tuple(blocks)
 
     def admit(self, state: RequestState, hits: Hits, num_blocks: int) -> None:
         """Fill an empty table: the hits, what comes back from the host, and new blocks, num_blocks in all."""
@@ -117,20 +126,20 @@ class BlockPool:
             state.block_ids.append(block.block_id)
         state.capacity = len(state.block_ids) * self.block_size
         self._holders[state] = None
-        back = state.block_hashes[len(hits.blocks) : len(hits.blocks) + len(hits.host_block_ids)]
-        swapped = bool(state.host_block_ids)
-        if self.host is not None and hits.host_block_ids and not swapped:
+        if self.host is not None and hits.host_block_ids and not state.host_block_ids:
+            back = state.block_hashes[len(hits.blocks) : len(hits.blocks) + len(hits.host_block_ids)]
             self.host.pin(back)
+            self._fetch(state, hits, num_blocks)
+            self.host.unpin(back, hits.host_block_ids)
+        else:
+            self._fetch(state, hits, num_blocks)
+            self.discard_swapped(state)
+        state.publish_at = (len(hits.blocks) + 1) * self.block_size if self._index is not None else NEVER
+
+    def _fetch(self, state: RequestState, hits: Hits, num_blocks: int) -> None:
         new = self.grow(state, num_blocks - len(hits.blocks))
         for block_id, host_block_id in zip(new, hits.host_block_ids, strict=False):
             self.copies.append(Copy(False, block_id, host_block_id))
-        if self.host is not None and hits.host_block_ids:
-            if swapped:
-                self.host.swap_in(state.host_block_ids)
-                state.host_block_ids.clear()
-            else:
-                self.host.unpin(back, hits.host_block_ids)
-        state.publish_at = (len(hits.blocks) + 1) * self.block_size if self._index is not None else NEVER
 
     def grow(self, state: RequestState, count: int) -> tuple[int, ...]:
         """Append count new blocks to a table. The caller has checked num_free."""
@@ -218,7 +227,7 @@ class BlockPool:
         self._holders.pop(state, None)
 
     def discard_swapped(self, state: RequestState) -> None:
-        """A request leaves while its KV is on the host."""
+        """What a request had on the host is no longer needed there."""
         if self.host is not None and state.host_block_ids:
             self.host.swap_in(state.host_block_ids)
             state.host_block_ids.clear()
