@@ -101,7 +101,7 @@ class Guard:
         held = self._ask(self._reservation, "hold", state, self._views[state], end)
         if not _whole(held) or held < end:
             raise self._wrong(self._reservation, "hold", state, f"answered {held!r}; it needs {end} tokens at least")
-        return min(int(held), state.end_at)
+        return min(int(held), max(end, state.end_at - 1))  # the last token is never stored
 
     def admits(self, state: RequestState, held: int, taken: int, free: int) -> bool:
         return bool(self._ask(self._reservation, "admits", state, self._views[state], held, taken, free))
