@@ -191,9 +191,9 @@ class Scheduler:
         finished: list[RequestState] = []
         running = Status.RUNNING
         publishes = self._publishes_when_complete
-        for i, (state, new) in enumerate(zip(batch, tokens, strict=True)):
+        for state, new in zip(batch, tokens, strict=True):
             if state.status is not running and not self._counts(state, new):
-                accepted[i] = 0
+                accepted[batch.index(state)] = 0
                 continue
             token_ids = state.token_ids
             token_ids += new

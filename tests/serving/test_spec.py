@@ -75,9 +75,9 @@ def test_parts_come_from_names_or_from_whoever_loads_them() -> None:
     loaded = {"mine.py:Levels": Levels, "mine.py:Fifo": Fifo, "mine.py:Reservation": Reservation}.get
     scheduler = build(EngineSpec(policy="mine.py:Levels(levels=2)", eviction="mine.py:Fifo"), load=loaded)
     assert scheduler.config.num_blocks == 4096
-    with pytest.raises(ConfigError, match="mine.py:Fifo is not a Policy; let the class inherit from Policy"):
+    with pytest.raises(ConfigError, match=r"mine\.py:Fifo is not a Policy; let the class inherit from Policy"):
         build(EngineSpec(policy="mine.py:Fifo"), load=loaded)
-    with pytest.raises(ConfigError, match="mine.py:Levels has no option 'depth'"):
+    with pytest.raises(ConfigError, match=r"mine\.py:Levels has no option 'depth'"):
         build(EngineSpec(policy="mine.py:Levels(depth=2)"), load=loaded)
 
 
