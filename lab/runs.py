@@ -103,12 +103,9 @@ def execute_run(
     from calibration.machine import hardware, software
     from realexec.load import execute
 
-    if told_by and is_oracle(told_by):
-        raise ConfigError(f"predictor {told_by} knows the truth, which no engine on hardware can; simulate with it")
+    refuse_on_hardware(spec, told_by)
     spec = _sized(spec, runner.num_blocks, runner.block_size)
     scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
-    if scheduler.max_in_flight > 1:
-        raise ConfigError("the real engine executes one step at a time: async_scheduling is for simulate and decisions")
     requests = _servable(workload, scheduler, told_by)
     recorded = RecordedScheduler(scheduler)
     run = execute(requests, Truth(workload), recorded, runner, progress)
@@ -133,6 +130,14 @@ def execute_run(
     data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
     write_run(folder, manifest, data, force=force)
     return read_run(folder)
+
+
+def refuse_on_hardware(spec: EngineSpec, told_by: str) -> None:
+    """Errors: ConfigError for what only a simulation can do."""
+    if told_by and is_oracle(told_by):
+        raise ConfigError(f"predictor {told_by} knows the truth, which no engine on hardware can; simulate with it")
+    if spec.settings.get("async_scheduling"):
+        raise ConfigError("the real engine executes one step at a time: async_scheduling is for simulate and decisions")
 
 
 def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: int) -> Any:

@@ -32,13 +32,14 @@ def execute(
     Example: servetwin execute --workload w.jsonl --model 15m --preset vllm --out real/
     """
     from lab.console import progress
-    from lab.runs import execute_run, load_runner
+    from lab.runs import execute_run, load_runner, refuse_on_hardware
     from lab.summary import print_summary
     from records.atomic import check_new_folder
     from records.profile import read_profile
     from workloads.jsonl import read_jsonl
 
     check_new_folder(out, force)
+    refuse_on_hardware(engine.spec(), engine.predictor)
     load = read_jsonl(workload)
     runner = load_runner(model, engine.settings(), threads, seed)
     with progress(f"{engine.preset} on the real engine", len(load.requests), "requests") as advance:
