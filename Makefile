@@ -1,5 +1,7 @@
 # make demo      a small run end to end; TRACE=, OUT= and SEED= are passed on when given
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
+# make bench     what a scheduler step costs, in microseconds
+# make mutants   change serving/schedule and serving/state in every small way: do the tests notice? Takes an hour
 # make setup     the environment in .venv; every target calls it, and it does nothing when up to date
 # make format    let ruff rewrite the code;   make lock   remake requirements.lock;   make clean
 #
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -76,6 +78,15 @@ unit: setup
 	@echo "== pytest"
 	@$(BIN)/python -m pytest -q
 
+bench: setup
+	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies
+
+# mutmut brings a screen of its own and a parser, which nothing else here needs: it lives in an environment apart.
+mutants:
+	@[ -x .venv-mutants/bin/mutmut ] || { "$(PYTHON)" -m venv .venv-mutants && .venv-mutants/bin/pip install -qq \
+	    --disable-pip-version-check -c requirements.lock mutmut==3.8.1 pytest pytest-timeout hypothesis pydantic simpy numpy; }
+	@.venv-mutants/bin/mutmut run; .venv-mutants/bin/mutmut results
+
 format: setup
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
@@ -96,4 +107,4 @@ lock:
 	      "$$tmp/requirements.lock"; } > "$$tmp/new" && cp "$$tmp/new" requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-mutants mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
