@@ -9,7 +9,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from lab.commands import calibrate, compare, decisions, demo, execute, parts, replay, simulate, workload
+from lab.commands import calibrate, compare, decisions, demo, execute, parity, parts, replay, simulate, workload
 from serving.errors import ServetwinError
 
 app = App(
@@ -27,6 +27,7 @@ app.command(simulate.simulate)
 app.command(execute.execute)
 app.command(compare.compare)
 app.command(replay.replay)
+app.command(parity.parity)
 app.command(decisions.decisions)
 app.command(parts.parts)
 
