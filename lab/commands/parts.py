@@ -6,6 +6,8 @@ def parts() -> None:
 
     Each with its options and their defaults, written as the options --policy, --reservation, --eviction, --admission
     and --predictor take them.
+
+    Example: servetwin parts
     """
     from collections.abc import Mapping
     from dataclasses import MISSING
