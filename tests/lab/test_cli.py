@@ -13,7 +13,19 @@ from lab.cli import run
 from records.profile import write_profile
 from tests.records.test_profile import PROFILE
 
-HELP_VERBS = ("demo", "workload make", "workload convert", "calibrate", "simulate", "execute", "compare", "replay", "parity", "decisions", "parts")
+HELP_VERBS = (
+    "demo",
+    "workload make",
+    "workload convert",
+    "calibrate",
+    "simulate",
+    "execute",
+    "compare",
+    "replay",
+    "parity",
+    "decisions",
+    "parts",
+)
 
 
 @pytest.fixture
