@@ -13,7 +13,7 @@ class Draft:
     """running: the engine's own list, in admission order. guard: the policy, its queue, and the reservation.
 
     budget: tokens the step may still compute. batch, starts, counts, samples: columns of the plan so far.
-    held_back: whether the policy kept somebody out who might have come in.
+    admitted, preempted: in order. held_back: whether the policy kept somebody out who might have come in.
     """
 
     def __init__(self, config: EngineConfig, guard: Guard, pool: BlockPool, running: list[RequestState]) -> None:
@@ -28,7 +28,7 @@ class Draft:
         self.samples: list[bool] = []
         self.preempted: list[RequestState] = []
         self.held_back = False
-        self._admitted: list[RequestState] = []
+        self.admitted: list[RequestState] = []
         self._new_blocks: dict[RequestState, tuple[int, ...]] = {}
 
     def schedule(self, state: RequestState, num_tokens: int) -> None:
@@ -43,14 +43,13 @@ class Draft:
         self.samples.append(samples)
         self.budget -= num_tokens
 
-    def decode(self, i: int, publishes: bool) -> int:
+    def decode(self, i: int, most: int, publishes: bool) -> int:
         """Schedule running requests from place i on, as long as each is a decode whose block is there or free.
 
-        Most requests of most steps, so the hot loop. publishes: whether full blocks can be hit from now on. Returns
-        the place of the first request that is something else.
+        Most requests of most steps, so the hot loop. most: requests. publishes: whether full blocks can be hit from now
+        on. Returns the place of the first request that is something else.
         """
         starts, running, pool = self.starts, self.running, self.pool
-        most = min(self.budget, self.config.max_num_seqs - len(self.batch), len(running) - i)
         for state in running[i : i + most]:
             start = state.num_computed
             end = start + 1
@@ -84,7 +83,7 @@ class Draft:
         state.num_computed = state.num_cached = hits.num_tokens
         state.admitted_at_output = state.num_output
         self._new_blocks[state] = tuple(state.block_ids)
-        self._admitted.append(state)
+        self.admitted.append(state)
         self.schedule(state, num_tokens)
         if repaired is not None:  # published, never computed: see docs/architecture.md, The publish hazard
             self.pool.mark_written(hits)
@@ -143,7 +142,7 @@ class Draft:
             samples=tuple(self.samples),
             prompt_lens=tuple([state.prompt_len for state in batch]),
             admitted=tuple(
-                Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self._admitted
+                Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self.admitted
             ),
             new_blocks=tuple((state.request_id, blocks) for state, blocks in self._new_blocks.items()),
             preempted=tuple(state.request_id for state in preempted),

@@ -38,12 +38,12 @@ class Guard:
         self._queue = queue
         self._views = views
         self._engine = engine
-        self._num_waiting = 0
+        self._waiting: dict[RequestState, bool] = {}  # who waits, and whether the queue has him
         self._chunks = type(policy).chunk is not Policy.chunk
 
     @property
     def num_waiting(self) -> int:
-        return self._num_waiting
+        return len(self._waiting)
 
     def refuse(self, state: RequestState) -> str | None:
         reason = self._ask(self._admission, "refuse", state, self._views[state])
@@ -52,16 +52,21 @@ class Guard:
         return reason
 
     def push(self, state: RequestState) -> None:
+        """It arrived. If the queue does not take it, it does not wait."""
         self._ask(self._policy, "push", state, self._views[state], of=self._queue)
-        self._num_waiting += 1
+        self._waiting[state] = True
 
     def push_preempted(self, state: RequestState) -> None:
+        """It gave way. If the queue does not take it, it waits all the same: it can be aborted."""
+        self._waiting[state] = False
         self._ask(self._policy, "push_preempted", state, self._views[state], of=self._queue)
-        self._num_waiting += 1
+        self._waiting[state] = True
 
     def remove(self, state: RequestState) -> None:
-        self._ask(self._policy, "remove", state, self._views[state], of=self._queue)
-        self._num_waiting -= 1
+        if self._waiting[state]:
+            self._waiting[state] = False
+            self._ask(self._policy, "remove", state, self._views[state], of=self._queue)
+        del self._waiting[state]
 
     def head(self) -> RequestState:
         return self._known(self._ask(self._policy, "peek", None, of=self._queue), "peek", _WAITING)
@@ -118,7 +123,12 @@ class Guard:
     def tell_step(self, component: Component, plan: Plan, outcome: Outcome) -> None:
         self._ask(component, "observe", None, plan, outcome)
 
+    def waiting(self) -> Sequence[RequestState]:
+        """In no particular order."""
+        return list(self._waiting)
+
     def waiting_ids(self) -> list[str]:
+        """As the queue has them."""
         return [request.request_id for request in self._queue]
 
     def _ask(self, whom: Any, method: str, state: RequestState | None, *arguments: Any, of: Any = None) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from serving.component import Component
 from serving.cost import CostModel
-from serving.errors import ConfigError, InvariantError, RequestError
+from serving.errors import ConfigError, InvariantError, PolicyError, RequestError, ServetwinError
 from serving.request import Request, RequestState, Status
 from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.batchers.base import Batcher
@@ -40,6 +40,9 @@ class Scheduler:
 
     Without it such a request is found out when nothing else can run: schedule() raises RequestError then, and goes
     on once it is aborted.
+
+    After a PolicyError the books are in order, but the step it came from was told to nobody: requests can be aborted,
+    and schedule() raises it again.
     """
 
     def __init__(self, config: EngineConfig, parts: Parts, refuses_impossible: bool = True) -> None:
@@ -55,6 +58,7 @@ class Scheduler:
         self._released: list[str] = []
         self._preempted: list[RequestState] = []
         self._in_flight: deque[tuple[Plan, list[RequestState]]] = deque()
+        self._failed: PolicyError | None = None
         self._num_steps = 0
         components: tuple[Component, ...] = (parts.policy, parts.admission, parts.reservation)
         queue = parts.policy.new_queue()
@@ -82,12 +86,15 @@ class Scheduler:
             self.refuse_impossible(request)
         state = RequestState.of(request, self.config.max_model_len)
         self._views[state] = RequestView(state)
-        reason = self._guard.refuse(state)
-        if reason is not None:
+        try:
+            reason = self._guard.refuse(state)
+            if reason is not None:
+                raise RequestError(f"request {request.request_id}: {reason}")
+            self._guard.push(state)
+        except ServetwinError:
             del self._views[state]
-            raise RequestError(f"request {request.request_id}: {reason}")
+            raise
         self._live[request.request_id] = state
-        self._guard.push(state)
         self._guard.tell("arrived", state)
 
     def refuse_impossible(self, request: Request) -> None:
@@ -122,12 +129,13 @@ class Scheduler:
         else:
             self._guard.remove(state)
         self._drop(state, Status.ABORTED)
-        self._guard.tell("aborted", state)
-        del self._views[state]
+        self._tell([("aborted", state)], [state])
 
     def schedule(self, now: int) -> Plan | Idle:
         if len(self._in_flight) == self.max_in_flight:
             raise InvariantError(f"schedule() called while step {self._in_flight[0][0].step_id} is not complete")
+        if self._failed is not None:
+            raise self._failed
         if not self._live:
             return Idle()
         self._pool.now = now
@@ -135,17 +143,18 @@ class Scheduler:
         step = Draft(self.config, self._guard, self._pool, self._running)
         try:
             self._batcher.fill(step)
-        except BaseException:
+            self._preempted += step.preempted
+            for state in step.preempted:
+                self._guard.tell("preempted", state)
+            for state in step.admitted:
+                self._guard.tell("admitted", state)
+            if not step.batch:
+                return self._nothing_to_run(step, now)
+        except PolicyError as error:
             step.roll_back()
+            self._failed = error
             raise
-        self._preempted += step.preempted
-        for state in step.preempted:
-            self._guard.tell("preempted", state)
-        if not step.batch:
-            return self._nothing_to_run(step, now)
         plan = step.plan(self._num_steps, self._preempted, tuple(self._released))
-        for admission in plan.admitted:
-            self._guard.tell("admitted", self._live[admission.request_id])
         self._preempted.clear()
         self._released.clear()
         self._num_steps += 1
@@ -189,6 +198,7 @@ class Scheduler:
         self._in_flight.popleft()
         self._pool.now = now
         finished: list[RequestState] = []
+        notices: list[tuple[str, RequestState]] = []
         running = Status.RUNNING
         publishes = self._publishes_when_complete
         for state, new in zip(batch, tokens, strict=True):
@@ -200,9 +210,10 @@ class Scheduler:
             if publishes and state.num_computed >= state.publish_at:
                 self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
             if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):
-                self._reached(state, finished)
+                self._reached(state, finished, notices)
         if finished:
             self._running[:] = [state for state in self._running if state.status is running]
+        self._tell(notices, finished)
         outcome = Outcome(tuple(accepted), tuple([state.request_id for state in finished]))
         for component in self._observers:
             self._guard.tell_step(component, plan, outcome)
@@ -225,18 +236,28 @@ class Scheduler:
             return True
         return state.status is Status.WAITING
 
-    def _reached(self, state: RequestState, finished: list[RequestState]) -> None:
+    def _reached(
+        self, state: RequestState, finished: list[RequestState], notices: list[tuple[str, RequestState]]
+    ) -> None:
         """Its first token is there, or its last, or both."""
         if state.num_output == 1:
             state.milestone = state.end_at
-            self._guard.tell("first_token", state)
+            notices.append(("first_token", state))
         if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:
             if state.status is Status.PREEMPTED:
                 self._guard.remove(state)
             finished.append(state)
             self._drop(state, Status.FINISHED)
-            self._guard.tell("finished", state)
-            del self._views[state]
+            notices.append(("finished", state))
+
+    def _tell(self, notices: Sequence[tuple[str, RequestState]], gone: Sequence[RequestState]) -> None:
+        """Once the books are in order, whatever the one who is told makes of it."""
+        try:
+            for notice, state in notices:
+                self._guard.tell(notice, state)
+        finally:
+            for state in gone:
+                del self._views[state]
 
     def _drop(self, state: RequestState, status: Status) -> None:
         state.status = status
@@ -261,7 +282,7 @@ class Scheduler:
     def check(self) -> None:
         """Recount queues and blocks. Errors: InvariantError. Costs as much as the pool is large: for tests."""
         self._pool.check(list(self._live.values()))
-        queued = sorted([*self.waiting_ids(), *self.running_ids()])
+        queued = sorted(state.request_id for state in (*self._guard.waiting(), *self._running))
         if queued != sorted(self._live):
             raise InvariantError(f"{len(self._live)} live requests, but {len(queued)} in the queues")
         for state in self._live.values():

@@ -42,7 +42,7 @@ class Mixed:
         i = 0
         while i < len(running) and step.budget > 0:
             if not in_flight:
-                i = step.decode(i, publishes=True)
+                i = step.decode(i, step.budget, publishes=True)
                 if i == len(running) or step.budget == 0:
                     return
             state = running[i]
@@ -88,22 +88,24 @@ class Mixed:
     def _admit_waiting(self, step: Draft, threshold: int) -> None:
         guard, running = step.guard, step.running
         passed: list[RequestState] = []
-        while step.budget > 0 and guard.num_waiting and len(running) < step.config.max_num_seqs:
-            state = guard.head()
-            verdict = Verdict.PASS if state.num_stale else guard.admit(state)
-            if verdict is Verdict.PASS:
-                guard.remove(state)
-                passed.append(state)
-                continue
-            offer = self._offer(step, state, threshold) if verdict is Verdict.TAKE else None
-            if offer is None:
-                step.held_back |= verdict is Verdict.WAIT
-                break
-            step.run(state)
-            step.admit(state, offer.hits, offer.num_tokens, offer.held)
-            step.pool.publish(state, state.num_computed)
-        for state in reversed(passed):
-            guard.push_preempted(state)
+        try:
+            while step.budget > 0 and guard.num_waiting and len(running) < step.config.max_num_seqs:
+                state = guard.head()
+                verdict = Verdict.PASS if state.num_stale else guard.admit(state)
+                if verdict is Verdict.PASS:
+                    guard.remove(state)
+                    passed.append(state)
+                    continue
+                offer = self._offer(step, state, threshold) if verdict is Verdict.TAKE else None
+                if offer is None:
+                    step.held_back |= verdict is Verdict.WAIT
+                    break
+                step.run(state)
+                step.admit(state, offer.hits, offer.num_tokens, offer.held)
+                step.pool.publish(state, state.num_computed)
+        finally:
+            for state in reversed(passed):
+                guard.push_preempted(state)
         step.held_back |= any(not state.num_stale for state in passed)
 
     def _offer(self, step: Draft, state: RequestState, threshold: int) -> Offer | None:

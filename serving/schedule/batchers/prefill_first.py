@@ -65,15 +65,16 @@ class PrefillFirst:
         return hits, held
 
     def _decode(self, step: Draft) -> None:
-        running = step.running
-        i = step.decode(0, publishes=False)
-        while i < len(running) and len(step.batch) < step.config.max_num_seqs:
+        """The token budget is the prompts'; decodes have seats only."""
+        running, seats = step.running, step.config.max_num_seqs
+        i = step.decode(0, seats, publishes=False)
+        while i < len(running) and len(step.batch) < seats:
             state = running[i]
             i += 1
             if state.num_computed == state.capacity and not self._make_room(step, state, i):
                 return  # it gave way itself, so nobody is behind it
             step.schedule(state, 1)
-            i = step.decode(i, publishes=False)
+            i = step.decode(i, seats - len(step.batch), publishes=False)
 
     def _make_room(self, step: Draft, state: RequestState, i: int) -> bool:
         """One more block, at the cost of those from place i on, who are not served yet, or else of itself."""
