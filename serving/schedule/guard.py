@@ -128,8 +128,9 @@ class Guard:
         return list(self._waiting)
 
     def waiting_ids(self) -> list[str]:
-        """As the queue has them."""
-        return [request.request_id for request in self._queue]
+        """In the order of the queue; last whom it did not take."""
+        left = [state.request_id for state, queued in self._waiting.items() if not queued]
+        return [*(request.request_id for request in self._queue), *left]
 
     def _ask(self, whom: Any, method: str, state: RequestState | None, *arguments: Any, of: Any = None) -> Any:
         try:
