@@ -1,7 +1,5 @@
 """What the exchangeable parts of a scheduler have in common: a view of the engine, and notices of what happens."""
 
-from typing import ClassVar
-
 from serving.schedule.contract import Outcome, Plan
 from serving.view import EngineView, RequestView
 
@@ -15,7 +13,7 @@ class Component:
     The notices below say what happened, after it did; they decide nothing.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     engine: EngineView
 
     def bind(self, engine: EngineView) -> None:

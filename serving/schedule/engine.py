@@ -113,11 +113,14 @@ def build_scheduler(
 
 def _config(preset: str, settings: Mapping[str, object], reservation: Reservation | None) -> EngineConfig:
     chosen = PRESETS[preset]
-    defaults = {f.name: f.default for f in fields(EngineConfig)} | dict(chosen.settings)
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(EngineConfig)} | dict(chosen.settings)
     for name, value in settings.items():
         known("setting", name, defaults)
         if name in chosen.without_effect and value != defaults[name]:
             raise ConfigError(f"{name} has no effect under preset {preset}; leave it out")
         if reservation is not None and name in ADMITS_BY and value != defaults[name]:
             raise ConfigError(f"{name} has no effect beside another reservation; leave one of them out")
-    return EngineConfig(**{**chosen.settings, **settings})  # type: ignore[arg-type]
+    given = {**defaults, **settings}
+    if not chosen.has_budget:
+        given["max_num_batched_tokens"] = int(given["max_num_seqs"]) * int(given["max_model_len"])
+    return EngineConfig(**given)

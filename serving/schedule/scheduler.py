@@ -213,10 +213,14 @@ class Scheduler:
                 self._reached(state, finished, notices)
         if finished:
             self._running[:] = [state for state in self._running if state.status is running]
-        self._tell(notices, finished)
         outcome = Outcome(tuple(accepted), tuple([state.request_id for state in finished]))
-        for component in self._observers:
-            self._guard.tell_step(component, plan, outcome)
+        try:
+            self._tell(notices, finished)
+            for component in self._observers:
+                self._guard.tell_step(component, plan, outcome)
+        except PolicyError as error:
+            self._failed = error
+            raise
         return outcome
 
     def _wrong_tokens(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> InvariantError:

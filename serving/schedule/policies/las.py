@@ -1,0 +1,39 @@
+"""Least attained service: who has got the least so far goes first; nothing needs to be predicted.
+
+Service is tokens: the prompt once it is computed, and the output. Source: Nuyens and Wierman, Performance Evaluation
+2008 (foreground-background scheduling).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.errors import ConfigError
+from serving.schedule.policies.base import Policy
+from serving.view import RequestView
+
+
+@dataclass
+class Las(Policy):
+    """quantum_tokens: how much less a waiting request must have got to take a running one's place."""
+
+    quantum_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        if self.quantum_tokens < 1:
+            raise ConfigError(f"las: quantum_tokens is {self.quantum_tokens}; it must be at least 1")
+
+    def key(self, request: RequestView) -> tuple[int, int, str]:
+        return (attained(request), request.arrival_time, request.request_id)
+
+    def victim(self, running: Sequence[RequestView]) -> RequestView:
+        return max(running, key=self.key)
+
+    def outranks(self, waiting: RequestView, running: RequestView) -> bool:
+        return attained(waiting) + self.quantum_tokens <= attained(running)
+
+
+def attained(request: RequestView) -> int:
+    """Tokens of service; a prompt that must be computed again after a preemption is not counted twice."""
+    if request.num_output:
+        return request.prompt_len + request.num_output
+    return min(request.num_computed, request.prompt_len)

@@ -1,0 +1,40 @@
+"""Longest prefix match: who has the most of its prompt in the cache goes first.
+
+Of several waiting requests with the same beginning that is not cached yet, the first goes and the others wait for it at
+the end of the round. With more than 128 waiting it is first come, first served. Source: SGLang
+python/sglang/srt/managers/schedule_policy.py (CacheAwarePolicy.LPM, in-batch prefix caching with its thresholds of 32).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.schedule.contract import Outcome, Plan
+from serving.schedule.policies.base import Policy
+from serving.schedule.queues.resorted import ResortedQueue
+from serving.view import RequestView
+
+SHARED = 32
+"""Tokens: with no more than this cached, a request looks whether it begins like an earlier one."""
+
+
+@dataclass
+class Lpm(Policy):
+    def new_queue(self) -> ResortedQueue:
+        self._queue = ResortedQueue(self._order)
+        return self._queue
+
+    def observe(self, plan: Plan, outcome: Outcome) -> None:
+        self._queue.forget()
+
+    def _order(self, waiting: Sequence[RequestView]) -> Sequence[RequestView]:
+        cached = {request: self.engine.cached_tokens(request) for request in waiting}
+        last: set[RequestView] = set()
+        beginnings: set[tuple[int, ...]] = set()
+        for request in waiting:
+            if cached[request] > SHARED or request.prompt_len < SHARED:
+                continue
+            beginning = tuple(request.request.prompt_token_ids[:SHARED])
+            if beginning in beginnings:
+                last.add(request)
+            beginnings.add(beginning)
+        return sorted(waiting, key=lambda request: (request in last, -cached[request]))
