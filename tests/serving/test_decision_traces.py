@@ -1,4 +1,7 @@
-"""What the running engines decided, step by step, on seeded workloads (vLLM 0.32.0 and nano-vLLM bb823b3)."""
+"""What the running engines decided, step by step, on seeded workloads (vLLM 0.32.0 and nano-vLLM bb823b3).
+
+Those in traces/ beside this file are our own: what servetwin decided when it reproduced all of the engines' traces.
+"""
 
 from pathlib import Path
 
@@ -9,10 +12,21 @@ from workloads.decision_trace import read_decision_trace
 
 TRACES = Path(__file__).parents[3] / "shared" / "decision-traces"
 FILES = sorted(TRACES.glob("*/*.json"))
+OWN = sorted((Path(__file__).parent / "traces").glob("*/*.json"))
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", OWN, ids=name)
+def test_decides_as_it_did(path: Path) -> None:
+    trace = read_decision_trace(path)
+    assert list(decide(path.parent.name, trace)) == trace.steps
 
 
 @pytest.mark.skipif(not FILES, reason="../shared/decision-traces is not here")
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_equals_the_engine_step_by_step(path: Path) -> None:
     trace = read_decision_trace(path)
     decided = list(decide(path.parent.name, trace))

@@ -106,8 +106,11 @@ def test_any_combination() -> None:
 @pytest.mark.slow
 def test_any_combination_at_length() -> None:
     rng = random.Random("combinations at length")
+    parts = [(registry, plain(registry)) for registry in (POLICIES, EVICTIONS, RESERVATIONS, ADMISSIONS)]
     for _ in range(20_000):
-        served(draw(rng), construct("policy", POLICIES[rng.choice(plain(POLICIES))], {}))
+        chosen = [construct(name, registry[name], {}) for registry, names in parts for name in [rng.choice(names)]]
+        policy, eviction, reservation, admission = chosen
+        served(draw(rng), policy, eviction=eviction, reservation=reservation, admission=admission)
 
 
 # Progress, once nothing new happens
@@ -352,7 +355,7 @@ def seen() -> Counter:
         patch.setattr(BlockPool, "admit", watched_admit)
         patch.setattr(BlockPool, "_drop_content", watched_drop)
         for i in range(2400):
-            case, policy = draw(rng), (Fcfs, Priority)[i % 2]()
+            case, policy = draw(rng, rng.choice(["vllm", "nano-vllm", None])), (Fcfs, Priority)[i % 2]()
             scheduler = case.scheduler(policy)
             watched = Spotter(scheduler, work_conserving=True, limits_prefill_only=case.preset == "nano-vllm")
             watched.seen = seen
@@ -372,7 +375,14 @@ def test_never(seen) -> None:
 # Faults
 
 
-SMALL = {"block_size": 2, "num_blocks": 8, "max_num_seqs": 4, "max_num_batched_tokens": 8, "max_model_len": 64}
+SMALL = {
+    "block_size": 2,
+    "num_blocks": 8,
+    "max_num_seqs": 4,
+    "max_num_batched_tokens": 8,
+    "max_model_len": 64,
+    "enable_prefix_caching": True,
+}
 
 
 def engine(preset="vllm", policy=None, **settings) -> Watched:
@@ -419,7 +429,9 @@ def to_state(watched: Watched, state: str) -> str:
     raise AssertionError(f"never {state}")
 
 
-STATES = ("waiting", "prefilled in part", "decoding", "preempted")
+STATES_OF_ALL = ("waiting", "decoding")
+STATES = (*STATES_OF_ALL, "prefilled in part", "preempted")
+WHOLE = ("orca", "static")  # whole prompts only, and KV for the longest output reserved
 
 
 @pytest.mark.parametrize("preset", ["vllm", "nano-vllm"])

@@ -36,7 +36,10 @@ def without_options(policy) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", [name for name, policy in POLICIES.items() if without_options(policy)])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, policy in POLICIES.items() if without_options(policy)],
+)
 def test_what_we_ship_passes(name) -> None:
     check_policy(POLICIES[name], runs=120)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from serving.schedule.policies.base import Policy
+from serving.schedule.policies.dfs_weight import DfsWeight
 from serving.schedule.policies.edf import Edf
 from serving.schedule.policies.fcfs import Fcfs
 from serving.schedule.policies.hrrn import Hrrn
@@ -27,4 +28,5 @@ POLICIES: Mapping[str, type[Policy]] = {
     "slack": Slack,
     "vtc": Vtc,
     "lpm": Lpm,
+    "dfs-weight": DfsWeight,
 }

@@ -1,6 +1,7 @@
 """Shortest remaining processing time: the request with the fewest tokens still to compute, even at another's cost.
 
-What remains is the prompt that is not computed and the output that is predicted and not there, at least one token.
+What remains is the prompt that is not computed and the output that is predicted and not there; KV that a preemption
+took is not counted.
 Source: Schrage, Operations Research 1968 (it minimizes the mean time in a single-server system).
 """
 
@@ -26,6 +27,6 @@ class Srpt(Policy):
 
     @staticmethod
     def _remaining(request: RequestView) -> int:
-        """Tokens; of a request that lost its KV no more than what it still has to produce and its prompt once."""
-        prompt = max(0, request.prompt_len - request.num_computed) if not request.num_output else 0
-        return prompt + max(1, request.predicted_output_len - request.num_output)
+        """Tokens to compute. The step that ends the prompt samples the first output token, the last is not computed."""
+        output = max(1, request.predicted_output_len - request.num_output)
+        return output if request.num_output else max(0, request.prompt_len - request.num_computed) + output - 1

@@ -30,7 +30,6 @@ class Vtc(Policy):
                 raise ConfigError(f"vtc: the weight of tenant {tenant!r} is {weight}; it must be above 0")
         self.counters: dict[str, Fraction] = {}
         self._tenant: dict[str, str] = {}
-        self._charged: set[RequestView] = set()
 
     def new_queue(self) -> "TenantQueues":
         self.queue = TenantQueues(self)
@@ -44,9 +43,13 @@ class Vtc(Policy):
         self._tenant[request.request_id] = request.tenant
 
     def observe(self, plan: Plan, outcome: Outcome) -> None:
+        produced: dict[str, int] = {}
         for request_id, accepted in zip(plan.request_ids, outcome.num_accepted, strict=True):
             if accepted:
-                self.charge(self._tenant[request_id], self.output_weight * accepted)
+                tenant = self._tenant[request_id]
+                produced[tenant] = produced.get(tenant, 0) + accepted
+        for tenant, tokens in produced.items():
+            self.charge(tenant, self.output_weight * tokens)
         for request_id in outcome.finished:
             del self._tenant[request_id]
 

@@ -37,11 +37,14 @@ class ResortedQueue(FifoQueue):
             del self._order[request]
 
     def __iter__(self) -> Iterator[RequestView]:
+        """As it would be now; the order that a step follows is made when the step first asks."""
         if len(self._queue) > self._most:
             return iter(self._queue)
-        if self._order is None:
-            self._order = dict.fromkeys(self._make(list(self._queue)))
-        return iter(self._order)
+        return iter(self._make(list(self._queue)) if self._order is None else self._order)
 
     def peek(self) -> RequestView:
-        return next(iter(self))
+        if len(self._queue) > self._most:
+            return super().peek()
+        if self._order is None:
+            self._order = dict.fromkeys(self._make(list(self._queue)))
+        return next(iter(self._order))

@@ -1,0 +1,477 @@
+"""What each policy, batcher, reservation and admission control exists for."""
+
+from functools import cache
+from itertools import permutations
+from random import Random
+
+import pytest
+
+from serving.cost import StepFeatures
+from serving.errors import ConfigError, RequestError
+from serving.request import Request
+from serving.schedule.admission.kv_watermark import KvWatermark
+from serving.schedule.admission.predicted_ttft import PredictedTtft
+from serving.schedule.admission.queue_cap import QueueCap
+from serving.schedule.admission.token_bucket import TokenBucket
+from serving.schedule.contract import Idle
+from serving.schedule.engine import build_scheduler
+from serving.schedule.policies.edf import Edf
+from serving.schedule.policies.mlfq import Mlfq
+from serving.schedule.policies.slack import Slack
+from serving.schedule.policies.vtc import Vtc
+from serving.state.reservation.max_length import MaxLength
+from serving.state.reservation.new_token_ratio import NewTokenRatio
+from serving.state.reservation.past_future import PastFuture, peak
+from serving.state.reservation.predicted_length import PredictedLength
+from tests.serving.drive import batch
+
+UNIT = {"max_num_seqs": 1, "block_size": 1, "num_blocks": 400, "max_model_len": 200}
+"""One seat, and preemption that costs nothing: with blocks of one token a request goes on where it was."""
+
+
+def make(name: str, arrival: int = 0, prompt: int = 1, output: int = 1, **stated) -> Request:
+    base = 1000 * (1 + int.from_bytes(name.encode(), "big") % 9973)
+    return Request(name, arrival, tuple(range(base, base + prompt)), output, **stated)
+
+
+def ends(scheduler, requests: list[Request], longest: int = 5000) -> dict[str, int]:
+    """Unit steps; the step after which each request's output is complete. Arrival times are steps."""
+    ended: dict[str, int] = {}
+    for k in range(longest):
+        for request in requests:
+            if request.arrival_time == k:
+                scheduler.add(request, k)
+        plan = scheduler.schedule(k)
+        while isinstance(plan, Idle) and plan.wake_at == k:
+            plan = scheduler.schedule(k)
+        if isinstance(plan, Idle):
+            if len(ended) == len(requests):
+                return ended
+            continue
+        outcome = scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+        ended.update(dict.fromkeys(outcome.finished, k + 1))
+    raise AssertionError("no end in sight")
+
+
+def best_mean_flow(jobs: list[tuple[int, int]]) -> int:
+    """Least sum of flow times on one machine with preemption at unit steps, by trying everything."""
+
+    @cache
+    def least(now: int, left: tuple[int, ...]) -> int:
+        if not any(left):
+            return 0
+        ready = [i for i, n in enumerate(left) if n and jobs[i][0] <= now]
+        if not ready:
+            return least(now + 1, left)
+        costs = []
+        for i in ready:
+            rest = tuple(n - (j == i) for j, n in enumerate(left))
+            costs.append((now + 1 - jobs[i][0] if rest[i] == 0 else 0) + least(now + 1, rest))
+        return min(costs)
+
+    return least(0, tuple(size for _, size in jobs))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_srpt_has_the_least_mean_flow_time_there_is(seed) -> None:
+    rng = Random(seed)
+    jobs = [(rng.randint(0, 8), rng.randint(1, 6)) for _ in range(4)]
+    requests = [make(f"r{i}", at, 1, size, predicted_output_len=size) for i, (at, size) in enumerate(jobs)]
+    ended = ends(build_scheduler("vllm", "srpt", UNIT), requests)
+    assert sum(ended[r.request_id] - r.arrival_time for r in requests) == best_mean_flow(jobs)
+
+
+def feasible(jobs: list[tuple[int, int, int]]) -> bool:
+    """Whether some order of unit steps meets all deadlines: by trying every priority order, preemptively."""
+    for order in permutations(range(len(jobs))):
+        left, now, ok = [size for _, size, _ in jobs], 0, True
+        while any(left) and now < 60:
+            ready = [i for i in order if left[i] and jobs[i][0] <= now]
+            now += 1
+            if ready:
+                left[ready[0]] -= 1
+                if left[ready[0]] == 0 and now > jobs[ready[0]][2]:
+                    ok = False
+        if ok and not any(left):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_preemptive_edf_meets_all_deadlines_if_any_order_does(seed) -> None:
+    rng = Random(seed)
+    jobs = [(at := rng.randint(0, 5), size := rng.randint(1, 4), at + size + rng.randint(0, 6)) for _ in range(4)]
+    requests = [make(f"r{i}", at, 1, size, deadline=due) for i, (at, size, due) in enumerate(jobs)]
+    ended = ends(build_scheduler("vllm", Edf(preemptive=True), UNIT), requests)
+    met = all(ended[r.request_id] <= r.deadline for r in requests)
+    assert met or not feasible(jobs)
+
+
+def test_mlfq_frees_short_requests_from_a_long_one_ahead() -> None:
+    requests = [make("long", 0, 1, 60), *(make(f"short{i}", 3, 1, 2) for i in range(3))]
+    behind = ends(build_scheduler("vllm", "fcfs", UNIT), requests)
+    ahead = ends(build_scheduler("vllm", Mlfq(quantum_tokens=4), UNIT), requests)
+    assert all(behind[f"short{i}"] > 60 for i in range(3))
+    assert all(ahead[f"short{i}"] < 20 for i in range(3))
+    assert ahead["long"] <= 66 + 2
+
+
+def test_mlfq_lets_a_long_prompt_join_below() -> None:
+    """A request goes where its first iteration belongs, not to the top first."""
+    requests = [make("big", 0, 100, 2), make("small", 0, 2, 2)]
+    ended = ends(build_scheduler("vllm", Mlfq(quantum_tokens=8), UNIT), requests)
+    assert ended["small"] < ended["big"]
+
+
+def test_las_shares_the_seat_in_quanta() -> None:
+    requests = [make("a", 0, 1, 40), make("b", 0, 1, 40)]
+    first = ends(build_scheduler("vllm", "fcfs", UNIT), requests)
+    shared = ends(build_scheduler("vllm", ["las", "quantum_tokens=4)"][0], UNIT), requests)
+    assert first["b"] - first["a"] == 40
+    assert abs(shared["b"] - shared["a"]) <= 17
+
+
+def test_sjf_goes_by_prompt_or_by_predicted_total() -> None:
+    requests = [
+        make("now", 0, 1, 5, predicted_output_len=5),
+        make("p", 1, 2, 30, predicted_output_len=30),
+        make("t", 1, 9, 2, predicted_output_len=2),
+    ]
+    from serving.schedule.policies.sjf import Sjf
+
+    by_prompt = ends(build_scheduler("vllm", Sjf("prompt"), UNIT), requests)
+    by_total = ends(build_scheduler("vllm", Sjf("total"), UNIT), requests)
+    assert by_prompt["p"] < by_prompt["t"]
+    assert by_total["t"] < by_total["p"]
+    with pytest.raises(ConfigError, match="did you mean prompt"):
+        Sjf("promt")
+    with pytest.raises(RequestError, match="states no predicted_output_len"):
+        build_scheduler("vllm", Sjf("total")).add(make("x"), 0)
+
+
+def test_hrrn_prefers_the_short_until_the_long_has_waited_enough() -> None:
+    requests = [make("long", 0, 30, 1), make("first", 0, 1, 3)]
+    requests += [make(f"burst{i}", 2, 3, 3) for i in range(3)]
+    requests += [make(f"s{i:02}", 3 * i, 3, 3) for i in range(1, 80)]
+    fair = ends(build_scheduler("vllm", "hrrn", UNIT), requests)
+    greedy = ends(build_scheduler("vllm", "sjf", UNIT), requests)
+    assert 5 < sum(at < fair["long"] for at in fair.values()) < 60
+    assert sum(at < greedy["long"] for at in greedy.values()) == len(requests) - 1
+
+
+def service(scheduler, tenants: dict[str, int], steps: int) -> dict[str, int]:
+    """Every tenant keeps so many requests in the queue; tokens that each got after so many steps."""
+    got = dict.fromkeys(tenants, 0)
+    number = 0
+    waiting = dict.fromkeys(tenants, 0)
+    for k in range(steps):
+        for tenant, backlog in tenants.items():
+            while waiting[tenant] < backlog:
+                number += 1
+                scheduler.add(make(f"{tenant}{number}", number, 4, 6, tenant=tenant), k)
+                waiting[tenant] += 1
+        plan = scheduler.schedule(k)
+        for admission in plan.admitted:
+            waiting[admission.request_id[0]] -= 1
+            got[admission.request_id[0]] += 4
+        outcome = scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+        for request_id, accepted in zip(plan.request_ids, outcome.num_accepted, strict=True):
+            got[request_id[0]] += 2 * accepted
+    return got
+
+
+def test_vtc_bounds_the_gap_whatever_one_tenant_floods() -> None:
+    """Bound of the paper: twice the larger of the longest input and what a full batch holds; here seats * request."""
+    seats, one = 4, 4 + 2 * 6
+    settings = {"max_num_seqs": seats, "num_blocks": 400}
+    fair = service(build_scheduler("vllm", Vtc(), settings), {"a": 2, "b": 40}, 600)
+    unfair = service(build_scheduler("vllm", "fcfs", settings), {"a": 2, "b": 40}, 600)
+    assert abs(fair["a"] - fair["b"]) <= 2 * seats * one
+    assert unfair["b"] > 5 * unfair["a"]
+
+
+def test_vtc_weights_give_shares() -> None:
+    got = service(
+        build_scheduler("vllm", Vtc({"a": 3.0}), {"max_num_seqs": 4, "num_blocks": 400}), {"a": 9, "b": 9}, 900
+    )
+    assert 2.8 < got["a"] / got["b"] < 3.2
+
+
+def test_vtc_idleness_earns_no_credit() -> None:
+    scheduler = build_scheduler("vllm", policy := Vtc(), {"max_num_seqs": 2, "num_blocks": 400})
+    service(scheduler, {"b": 5}, 300)
+    before = policy.counters["b"]
+    scheduler.add(make("a1", 10**6, 4, 6, tenant="a"), 301)
+    assert policy.counters["a"] == before
+
+
+def prefixes() -> list[Request]:
+    """Two documents, whose readers come by turns."""
+    documents = {d: tuple(range(50_000 * d, 50_000 * d + 40)) for d in (1, 2, 3)}
+    return [Request(f"r{i:02}", 0 if i < 3 else 1, (*documents[1 + i % 3], 900_000 + i), 3) for i in range(24)]
+
+
+@pytest.mark.parametrize("policy", ["lpm", "dfs-weight"])
+def test_cache_aware_orders_compute_less(policy) -> None:
+    settings = {"block_size": 4, "num_blocks": 24, "max_num_seqs": 2, "max_model_len": 100}
+
+    def computed(name: str) -> int:
+        scheduler, total = build_scheduler("vllm", name, settings), 0
+        for k in range(1000):
+            for request in prefixes():
+                if request.arrival_time == k:
+                    scheduler.add(request, k)
+            plan = scheduler.schedule(k)
+            if isinstance(plan, Idle):
+                break
+            total += sum(plan.num_tokens)
+            scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+        return total
+
+    assert computed(policy) < 0.6 * computed("fcfs")
+
+
+def test_with_many_waiting_lpm_is_first_come_first_served() -> None:
+    scheduler = build_scheduler("vllm", "lpm", {"max_num_seqs": 1})
+    for i in range(140):
+        scheduler.add(make(f"r{i:03}", i, 200 - i), i)
+    assert scheduler.waiting_ids() == [f"r{i:03}" for i in range(140)]
+
+
+def gaps(preset: str, settings: dict) -> int:
+    """Longest run of steps in which a request that decodes gets no token, while long prompts come."""
+    scheduler = build_scheduler(preset, settings={"num_blocks": 600, "max_model_len": 400, "block_size": 4, **settings})
+    scheduler.add(make("talks", 0, 3, 60), 0)
+    missed = longest = 0
+    for k in range(60):
+        if k and k % 5 == 0:
+            scheduler.add(make(f"p{k}", k, 120, 1), k)
+        plan = scheduler.schedule(k)
+        if isinstance(plan, Idle):
+            break
+        missed = 0 if "talks" in plan.request_ids else missed + 1
+        longest = max(longest, missed)
+        outcome = scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+        if "talks" in outcome.finished:
+            break
+    return longest
+
+
+def test_stall_free_batching_never_stalls_a_decode() -> None:
+    assert gaps("sarathi", {"max_num_batched_tokens": 32}) == 0
+    assert gaps("nano-vllm", {"max_num_batched_tokens": 32}) >= 3
+
+
+def test_stall_free_batching_decodes_before_it_continues_an_earlier_prompt() -> None:
+    settings = {"max_num_batched_tokens": 8, "long_prefill_token_threshold": 5, "block_size": 4, "num_blocks": 64}
+    scheduler = build_scheduler("sarathi", settings=settings)
+    scheduler.add(make("long", 0, 30, 2), 0)
+    scheduler.add(make("short", 0, 2, 9), 0)
+    plan = scheduler.schedule(0)
+    assert batch(plan) == {"long": 5, "short": 2}
+    scheduler.complete(plan.step_id, [(), (7,)], 0)
+    assert list(batch(scheduler.schedule(1)).items()) == [("short", 1), ("long", 5)]
+
+
+def test_request_level_batches_do_not_mix() -> None:
+    scheduler = build_scheduler("static", settings={"max_num_seqs": 3, "num_blocks": 2000})
+    rng = Random(2)
+    for i in range(20):
+        scheduler.add(make(f"r{i}", i, rng.randint(1, 20), rng.randint(1, 12)), i)
+    for k in range(2000):
+        was_running = bool(scheduler.running_ids())
+        plan = scheduler.schedule(k)
+        if isinstance(plan, Idle):
+            break
+        assert not (plan.admitted and was_running)
+        scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+    assert not scheduler.has_work
+
+
+@pytest.mark.parametrize("preset", ["orca", "static", "vllm"])
+def test_who_reserves_the_longest_output_is_never_preempted(preset) -> None:
+    reservation = MaxLength() if preset == "vllm" else None
+    settings = {"block_size": 4, "num_blocks": 30, "max_num_seqs": 8, "max_model_len": 100}
+    scheduler = build_scheduler(preset, settings=settings, reservation=reservation)
+    rng = Random(4)
+    requests = [make(f"r{i}", rng.randint(0, 60), rng.randint(1, 40), rng.randint(1, 40)) for i in range(40)]
+    preempted, reserved = 0, 0
+    for k in range(5000):
+        for request in requests:
+            if request.arrival_time == k:
+                scheduler.add(request, k)
+        plan = scheduler.schedule(k)
+        if isinstance(plan, Idle):
+            if k > 60:
+                break
+            continue
+        preempted += len(plan.preempted)
+        reserved = max(reserved, scheduler.snapshot().kv_reserved_unused)
+        scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+    assert preempted == 0
+    assert reserved > 20
+    assert not scheduler.has_work
+
+
+class Linear:
+    """A millisecond a token and one a step."""
+
+    def schedule_time(self, step: StepFeatures) -> int:
+        return 0
+
+    def execute_time(self, step: StepFeatures) -> int:
+        return 1_000_000 * (1 + step.num_tokens)
+
+    return_time = complete_time = schedule_time
+
+    def copy_time(self, num_blocks: int) -> int:
+        return 0
+
+
+def test_slack_keeps_the_pace_of_those_that_decode() -> None:
+    def longest_step(policy) -> int:
+        scheduler = build_scheduler("vllm", policy, {"num_blocks": 600}, cost=Linear())
+        scheduler.add(make("talks", 0, 3, 50), 0)
+        worst = now = 0
+        for k in range(400):
+            if k == 3:
+                scheduler.add(make("reads", now, 400, 2), now)
+            plan = scheduler.schedule(now)
+            if isinstance(plan, Idle):
+                break
+            took = 1 + sum(plan.num_tokens)
+            if k > 3 and "talks" in plan.request_ids:
+                worst = max(worst, took)
+            now += took * 1_000_000
+            scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], now)
+        assert not scheduler.has_work
+        return worst
+
+    assert longest_step(Slack(tpot_s=0.03)) <= 30
+    scheduler = build_scheduler("vllm", Slack(), cost=Linear())
+    scheduler.add(make("alone", 0, 400, 2), 0)
+    assert batch(scheduler.schedule(0)) == {"alone": 400}
+
+
+KV_STARVED = {
+    "block_size": 4,
+    "num_blocks": 40,
+    "max_num_seqs": 12,
+    "max_model_len": 120,
+    "enable_prefix_caching": False,
+}
+
+
+def preemptions(reservation) -> tuple[int, int]:
+    """Of 60 requests in a tight pool; and the steps it took."""
+    rng = Random(6)
+    scheduler = build_scheduler("vllm", settings=KV_STARVED, reservation=reservation)
+    for i in range(60):
+        output = rng.randint(10, 40)
+        scheduler.add(make(f"r{i:02}", i, rng.randint(4, 20), output, predicted_output_len=output), 0)
+    count = 0
+    for k in range(5000):
+        plan = scheduler.schedule(k)
+        if isinstance(plan, Idle):
+            return count, k
+        count += len(plan.preempted)
+        scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
+    raise AssertionError("no end in sight")
+
+
+@pytest.mark.parametrize(
+    "reservation", [PredictedLength(), NewTokenRatio(), PastFuture()], ids=lambda r: type(r).__name__
+)
+def test_who_looks_ahead_preempts_less_than_on_demand(reservation) -> None:
+    many, steps = preemptions(None)
+    few, took = preemptions(reservation)
+    assert many > 30
+    assert few < many / 2
+    assert took < 1.8 * steps
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_peak_is_what_a_simulation_of_memory_finds(seed) -> None:
+    rng = Random(seed)
+    members = [(rng.randint(1, 50), rng.randint(0, 30)) for _ in range(rng.randint(1, 8))]
+    stored = [sum(now + t for now, left in members if left >= t) for t in range(max(left for _, left in members) + 1)]
+    assert peak(members) == max(stored)
+
+
+def test_a_queue_cap_turns_away_exactly_who_finds_it_full() -> None:
+    scheduler = build_scheduler("vllm", admission=QueueCap(3))
+    for i in range(3):
+        scheduler.add(make(f"r{i}"), 0)
+    with pytest.raises(RequestError, match="3 requests wait already, the most is 3; try again later"):
+        scheduler.add(make("r3"), 0)
+    scheduler.schedule(0)
+    scheduler.add(make("r4"), 0)
+
+
+def test_a_kv_watermark_counts_what_is_held_and_what_waits() -> None:
+    settings = {"block_size": 4, "num_blocks": 20, "max_num_seqs": 1, "max_model_len": 60}
+    scheduler = build_scheduler("vllm", settings=settings, admission=KvWatermark(0.5))
+    scheduler.add(make("a", 0, 16, 2), 0)
+    scheduler.add(make("b", 0, 16, 2), 0)
+    with pytest.raises(RequestError, match="with it 12 KV blocks are held or waited for, the most is 10"):
+        scheduler.add(make("c", 0, 16, 2), 0)
+    scheduler.schedule(0)
+    with pytest.raises(RequestError):
+        scheduler.add(make("c", 0, 16, 2), 0)
+    scheduler.abort("b", 0)
+    scheduler.add(make("c", 0, 16, 2), 0)
+    scheduler.abort("c", 0)
+    scheduler.abort("a", 0)
+    scheduler.add(make("huge", 0, 52, 2), 0)  # nobody else is there
+
+
+def test_a_token_bucket_admits_its_burst_and_then_its_rate() -> None:
+    scheduler = build_scheduler("vllm", admission=TokenBucket(rate=10.0, burst=40))
+    second = 1_000_000_000
+    scheduler.add(make("a", 0, 15, 5, tenant="x"), 0)
+    scheduler.add(make("b", 0, 15, 5, tenant="x"), 0)
+    with pytest.raises(RequestError, match="asks for 20 tokens, tenant 'x' has 0 left in its bucket of 40"):
+        scheduler.add(make("c", 0, 15, 5, tenant="x"), 0)
+    scheduler.add(make("d", 0, 15, 5, tenant="y"), 0)
+    with pytest.raises(RequestError):
+        scheduler.add(make("e", 0, 15, 5, tenant="x"), 2 * second - 1)
+    scheduler.add(make("f", 0, 15, 5, tenant="x"), 2 * second)
+    admitted = 0
+    for tenth in range(20, 1020):
+        try:
+            scheduler.add(make(f"g{tenth}", 0, 3, 1, tenant="x"), tenth * second // 10)
+            admitted += 4
+        except RequestError:
+            pass
+    assert admitted == 1000 - 1000 % 4 or abs(admitted - 999) <= 4
+
+
+def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
+    scheduler = build_scheduler("vllm", {}.get("", "fcfs"), admission=PredictedTtft(0.25), cost=Linear())
+    scheduler.add(make("a", 0, 100, 2), 0)
+    scheduler.add(make("b", 0, 100, 2), 0)
+    with pytest.raises(RequestError, match=r"first token is predicted after 0\.301 s, the target is 0\.25 s"):
+        scheduler.add(make("c", 0, 100, 2), 0)
+    plan = scheduler.schedule(0)
+    scheduler.complete(plan.step_id, [(7,), (7,)], 1)
+    scheduler.add(make("c", 0, 100, 2), 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (lambda: Mlfq(levels=0), "levels is 0"),
+        (lambda: Vtc({"a": 0.0}), "weight of tenant 'a' is 0"),
+        (lambda: Slack(tpot_s=0), "tpot_s 0"),
+        (lambda: QueueCap(-1), "max_waiting is -1"),
+        (lambda: KvWatermark(0), "share is 0"),
+        (lambda: TokenBucket(0.0), "rate is 0"),
+        (lambda: PredictedTtft(-1), "ttft_s is -1"),
+        (lambda: PredictedLength(-1), "margin is -1"),
+        (lambda: NewTokenRatio(0), "conservativeness is 0"),
+        (lambda: PastFuture(quantile=0), "quantile 0"),
+    ],
+)
+def test_options_that_cannot_be_are_told(part, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        part()
