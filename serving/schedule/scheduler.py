@@ -289,6 +289,9 @@ class Scheduler:
         queued = sorted(state.request_id for state in (*self._guard.waiting(), *self._running))
         if queued != sorted(self._live):
             raise InvariantError(f"{len(self._live)} live requests, but {len(queued)} in the queues")
+        for state in self._running:
+            if state.host_block_ids:
+                raise InvariantError(f"request {state.request_id} runs, but still has blocks on the host")
         for state in self._live.values():
             if not state.num_computed <= min(state.num_tokens, state.capacity):
                 raise InvariantError(

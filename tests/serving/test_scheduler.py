@@ -70,7 +70,8 @@ def test_every_request_is_served_once_and_kv_is_conserved(scenario) -> None:
         done = step(scheduler, clock)
         if done is not None:
             plan, outcome = done
-            assert 0 < sum(plan.num_tokens) <= config["max_num_batched_tokens"]
+            if preset == "vllm" or max(plan.num_tokens) > 1:  # nano-vLLM's decodes have seats, and no budget
+                assert sum(plan.num_tokens) <= config["max_num_batched_tokens"]
             assert len(plan.request_ids) <= config["max_num_seqs"]
             assert min(plan.num_tokens) > 0
             after = scheduler.snapshot()

@@ -17,6 +17,7 @@ from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.edf import Edf
 from serving.schedule.policies.mlfq import Mlfq
+from serving.schedule.policies.sjf import Sjf
 from serving.schedule.policies.slack import Slack
 from serving.schedule.policies.vtc import Vtc
 from serving.state.reservation.max_length import MaxLength
@@ -137,8 +138,6 @@ def test_sjf_goes_by_prompt_or_by_predicted_total() -> None:
         make("p", 1, 2, 30, predicted_output_len=30),
         make("t", 1, 9, 2, predicted_output_len=2),
     ]
-    from serving.schedule.policies.sjf import Sjf
-
     by_prompt = ends(build_scheduler("vllm", Sjf("prompt"), UNIT), requests)
     by_total = ends(build_scheduler("vllm", Sjf("total"), UNIT), requests)
     assert by_prompt["p"] < by_prompt["t"]
@@ -447,7 +446,7 @@ def test_a_token_bucket_admits_its_burst_and_then_its_rate() -> None:
 
 
 def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
-    scheduler = build_scheduler("vllm", {}.get("", "fcfs"), admission=PredictedTtft(0.25), cost=Linear())
+    scheduler = build_scheduler("vllm", admission=PredictedTtft(0.25), cost=Linear())
     scheduler.add(make("a", 0, 100, 2), 0)
     scheduler.add(make("b", 0, 100, 2), 0)
     with pytest.raises(RequestError, match=r"first token is predicted after 0\.301 s, the target is 0\.25 s"):
