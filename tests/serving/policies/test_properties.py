@@ -16,6 +16,7 @@ from serving.schedule.admission.token_bucket import TokenBucket
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.edf import Edf
+from serving.schedule.policies.las import Las
 from serving.schedule.policies.mlfq import Mlfq
 from serving.schedule.policies.sjf import Sjf
 from serving.schedule.policies.slack import Slack
@@ -127,7 +128,7 @@ def test_mlfq_lets_a_long_prompt_join_below() -> None:
 def test_las_shares_the_seat_in_quanta() -> None:
     requests = [make("a", 0, 1, 40), make("b", 0, 1, 40)]
     first = ends(build_scheduler("vllm", "fcfs", UNIT), requests)
-    shared = ends(build_scheduler("vllm", ["las", "quantum_tokens=4)"][0], UNIT), requests)
+    shared = ends(build_scheduler("vllm", Las(quantum_tokens=4), UNIT), requests)
     assert first["b"] - first["a"] == 40
     assert abs(shared["b"] - shared["a"]) <= 17
 
