@@ -49,6 +49,7 @@ class _Lockstep:
         self._in_flight: deque[Plan | None] = deque()
         self._tells_of_finished = False
         self._told_of_death = False
+        self._told_preempted = 0  # by empty steps just before: the next plan names them again, for runners
 
     def run(self) -> Iterator[dict[str, Any]]:
         k = 0
@@ -123,7 +124,12 @@ class _Lockstep:
             line["scheduled"] = {r: end - computed[r] for r, end in zip(plan.request_ids, ends, strict=True)}
             line |= {"computed": computed, "cached_prefix": cached}
             blocks = {request_id: list(block_ids) for request_id, block_ids in plan.new_blocks}
-        line["preempted"] = list(plan.preempted)
+        if isinstance(plan, Idle):
+            line["preempted"] = list(plan.preempted)
+            self._told_preempted += len(plan.preempted)
+        else:
+            line["preempted"] = list(plan.preempted[self._told_preempted :])
+            self._told_preempted = 0
         line["free_blocks"] = self._free_blocks()
         if self._config.log_blocks:
             line["new_blocks"] = blocks
