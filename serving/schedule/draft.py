@@ -89,6 +89,7 @@ class Draft:
             self.pool.mark_written(hits)
             self.starts[-1] = repaired
             self.counts[-1] += hits.num_tokens - repaired
+        self.guard.tell("admitted", state)
 
     def run(self, state: RequestState) -> None:
         """A waiting request whose prompt is in the batch becomes a running one."""
@@ -113,6 +114,7 @@ class Draft:
         state.status = Status.PREEMPTED
         self.guard.push_preempted(state)
         self.preempted.append(state)
+        self.guard.tell("preempted", state)
 
     def _undo(self, state: RequestState) -> int:
         """Take a request out of the batch. Returns its tokens stored before the step."""

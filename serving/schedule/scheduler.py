@@ -144,10 +144,6 @@ class Scheduler:
         try:
             self._batcher.fill(step)
             self._preempted += step.preempted
-            for state in step.preempted:
-                self._guard.tell("preempted", state)
-            for state in step.admitted:
-                self._guard.tell("admitted", state)
             if not step.batch:
                 return self._nothing_to_run(step, now)
         except PolicyError as error:

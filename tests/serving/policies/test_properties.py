@@ -8,7 +8,7 @@ import pytest
 
 from serving.cost import StepFeatures
 from serving.errors import ConfigError, RequestError
-from serving.request import Request
+from serving.request import Request, RequestState
 from serving.schedule.admission.kv_watermark import KvWatermark
 from serving.schedule.admission.predicted_ttft import PredictedTtft
 from serving.schedule.admission.queue_cap import QueueCap
@@ -25,6 +25,7 @@ from serving.state.reservation.max_length import MaxLength
 from serving.state.reservation.new_token_ratio import NewTokenRatio
 from serving.state.reservation.past_future import PastFuture, peak
 from serving.state.reservation.predicted_length import PredictedLength
+from serving.view import RequestView
 from tests.serving.drive import batch
 
 UNIT = {"max_num_seqs": 1, "block_size": 1, "num_blocks": 400, "max_model_len": 200}
@@ -34,6 +35,10 @@ UNIT = {"max_num_seqs": 1, "block_size": 1, "num_blocks": 400, "max_model_len": 
 def make(name: str, arrival: int = 0, prompt: int = 1, output: int = 1, **stated) -> Request:
     base = 1000 * (1 + int.from_bytes(name.encode(), "big") % 9973)
     return Request(name, arrival, tuple(range(base, base + prompt)), output, **stated)
+
+
+def waiting(request: Request) -> RequestView:
+    return RequestView(RequestState.of(request, 1000))
 
 
 def ends(scheduler, requests: list[Request], longest: int = 5000) -> dict[str, int]:
@@ -125,6 +130,31 @@ def test_mlfq_lets_a_long_prompt_join_below() -> None:
     assert ended["small"] < ended["big"]
 
 
+def test_mlfq_starves_nobody() -> None:
+    """Short ones fill the seat for ever; the long one gets a quantum each time it has waited long enough."""
+    requests = [make("long", 0, 1, 12), *(make(f"s{i:03}", 2 * i, 1, 2) for i in range(150))]
+    starved = ends(build_scheduler("vllm", Mlfq(quantum_tokens=4, starve_s=1.0), UNIT), requests)
+    ended = ends(build_scheduler("vllm", Mlfq(quantum_tokens=4, starve_s=40e-9), UNIT), requests)
+    assert starved["long"] > 300
+    assert ended["long"] < 150
+
+
+@pytest.mark.parametrize(("prompt", "level"), [(4, 0), (5, 1), (8, 1), (9, 2), (500, 3)])
+def test_mlfq_joins_at_the_first_level_whose_quantum_covers_the_prompt(prompt, level) -> None:
+    policy = Mlfq(levels=4, quantum_tokens=4)
+    assert policy.level(waiting(make("r", 0, prompt))) == level
+
+
+def test_mlfq_sinks_whenever_a_quantum_is_used_up() -> None:
+    policy = Mlfq(levels=4, quantum_tokens=4)
+    request = waiting(make("r", 0, 1, 100))
+    levels = []
+    for _ in range(30):
+        request._state.token_ids.append(7)
+        levels.append(policy.level(request))
+    assert [levels.count(level) for level in range(4)] == [2, 8, 16, 4]  # the prompt and the first token come together
+
+
 def test_las_shares_the_seat_in_quanta() -> None:
     requests = [make("a", 0, 1, 40), make("b", 0, 1, 40)]
     first = ends(build_scheduler("vllm", "fcfs", UNIT), requests)
@@ -203,6 +233,24 @@ def test_vtc_idleness_earns_no_credit() -> None:
     before = policy.counters["b"]
     scheduler.add(make("a1", 10**6, 4, 6, tenant="a"), 301)
     assert policy.counters["a"] == before
+
+
+def test_vtc_idleness_earns_no_credit_where_nobody_waits() -> None:
+    """Who comes to an empty queue starts at the counter of the last who left it."""
+    scheduler = build_scheduler("vllm", policy := Vtc(), {"max_num_seqs": 2, "num_blocks": 400})
+    scheduler.add(make("b1", 0, 4, 6, tenant="b"), 0)
+    scheduler.schedule(0)
+    scheduler.add(make("a1", 1, 4, 6, tenant="a"), 1)
+    assert policy.counters["a"] == policy.counters["b"] == 4
+
+
+def test_vtc_charges_the_prompt_when_it_is_admitted() -> None:
+    """So that the seats of one step are shared, too."""
+    scheduler = build_scheduler("vllm", Vtc(), {"max_num_seqs": 4, "num_blocks": 400})
+    for i in range(5):
+        for tenant in "ab":
+            scheduler.add(make(f"{tenant}{i}", i, 4, 6, tenant=tenant), 0)
+    assert list(batch(scheduler.schedule(0))) == ["a0", "b0", "a1", "b1"]
 
 
 def prefixes() -> list[Request]:
@@ -461,6 +509,7 @@ def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
     ("part", "words"),
     [
         (lambda: Mlfq(levels=0), "levels is 0"),
+        (lambda: Mlfq(starve_s=0), "starve_s 0"),
         (lambda: Vtc({"a": 0.0}), "weight of tenant 'a' is 0"),
         (lambda: Slack(tpot_s=0), "tpot_s 0"),
         (lambda: QueueCap(-1), "max_waiting is -1"),

@@ -1,0 +1,134 @@
+"""Every queue against a sort of all that wait: it names the same first, whoever came and went, and as time passes."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.request import Request, RequestState
+from serving.schedule.policies.vtc import Vtc
+from serving.schedule.queues.ageing import AgeingQueue
+from serving.schedule.queues.kinetic import KineticQueue
+from serving.schedule.queues.ranked import RankedQueue
+from serving.view import RequestView
+
+
+class Clock:
+    now = 0
+
+
+def view(number: int, now: int, length: int, tenant: str = "") -> RequestView:
+    return RequestView(RequestState.of(Request(f"r{number}", now, (1,) * length, 1, tenant=tenant), 10_000))
+
+
+def by_length(request: RequestView) -> tuple[int, str]:
+    return (request.prompt_len, request.request_id)
+
+
+def ratio(clock: Clock) -> Callable[[RequestView], tuple[float, int, str]]:
+    def rank(request: RequestView) -> tuple[float, int, str]:
+        waited = (clock.now - request.arrival_time) * (LEAST_COMMON // request.prompt_len)
+        return (-waited, request.arrival_time, request.request_id)
+
+    return rank
+
+
+LEAST_COMMON = 360_360  # of 1 to 15: ratios stay whole
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(1, 15)),
+        st.tuples(st.just("remove"), st.integers(0, 99)),
+        st.tuples(st.just("pass"), st.integers(1, 60)),
+    ),
+    max_size=80,
+)
+
+
+@pytest.mark.parametrize("kind", ["ranked", "kinetic"])
+@given(events=EVENTS)
+def test_the_first_is_who_a_sort_puts_first(kind: str, events: list[tuple[str, int]]) -> None:
+    clock = Clock()
+    rank: Callable = by_length if kind == "ranked" else ratio(clock)
+    queue = RankedQueue(by_length) if kind == "ranked" else KineticQueue(lambda r: r.prompt_len, lambda: clock.now)
+    waiting: list[RequestView] = []
+    for number, (event, value) in enumerate(events):
+        if event == "push":
+            waiting.append(view(number, clock.now, value))
+            queue.push(waiting[-1])
+        elif event == "pass":
+            clock.now += value
+        elif waiting:
+            queue.remove(waiting.pop(value % len(waiting)))
+        assert len(queue) == len(waiting)
+        if waiting:
+            assert queue.peek() is min(waiting, key=rank)
+    assert list(queue) == sorted(waiting, key=rank)
+
+
+@given(events=EVENTS, names=st.randoms(use_true_random=False))
+def test_the_first_is_of_the_tenant_with_the_smallest_counter(events: list[tuple[str, int]], names: Random) -> None:
+    policy = Vtc({"t1": 2.0})
+    queue = policy.new_queue()
+    waiting: list[RequestView] = []
+    for number, (event, value) in enumerate(events):
+        if event == "push":
+            waiting.append(view(number, number, 1, tenant=f"t{value % 5}"))
+            queue.push(waiting[-1])
+        elif event == "pass":
+            policy.charge(f"t{names.randint(0, 4)}", value)
+        elif waiting:
+            queue.remove(waiting.pop(value % len(waiting)))
+        assert len(queue) == len(waiting)
+        if waiting:
+            tenant = min((policy.counters[request.tenant], request.tenant) for request in waiting)[1]
+            assert queue.peek() is next(request for request in waiting if request.tenant == tenant)
+            assert queue.peek() is next(iter(queue))
+
+
+@given(events=EVENTS)
+def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -> None:
+    clock = Clock()
+    promoted: set[RequestView] = set()
+
+    def rank(request: RequestView) -> tuple[bool, int, str]:
+        return (request not in promoted, *by_length(request))
+
+    queue = AgeingQueue(rank, lambda: clock.now, limit=50, promote=promoted.add)
+    waiting: list[RequestView] = []
+    for number, (event, value) in enumerate(events):
+        if event == "push":
+            waiting.append(view(number, clock.now, value))
+            queue.push(waiting[-1])
+        elif event == "pass":
+            clock.now += value
+        elif waiting:
+            queue.remove(waiting.pop(value % len(waiting)))
+        assert len(queue) == len(waiting)
+        if waiting:
+            first = min(waiting, key=lambda request: (clock.now - request.arrival_time < 50, *by_length(request)))
+            assert queue.peek() is first
+            assert list(queue) == sorted(waiting, key=rank)
+
+
+def test_an_event_in_the_kinetic_queue_looks_at_few_of_many() -> None:
+    """Counted in lengths asked for, not in time: 4,096 wait, and time passes between any two events."""
+    asked = 0
+
+    def length(request: RequestView) -> int:
+        nonlocal asked
+        asked += 1
+        return request.prompt_len
+
+    clock, rng = Clock(), Random(3)
+    queue = KineticQueue(length, lambda: clock.now)
+    for number in range(4096):
+        clock.now += 1_000_000
+        queue.push(view(number, clock.now, rng.randint(1, 3000)))
+    for _ in range(4096):
+        clock.now += 1_000_000
+        queue.remove(queue.peek())
+    assert not queue
+    assert asked / (3 * 4096) < 4 * 12  # log2(4096) = 12; one that compares all asks 2,000 times an event
