@@ -1,5 +1,6 @@
 """Every part of the registries in random runs under watch; faults; progress; and that the runs reach every state."""
 
+import os
 import random
 from collections import Counter
 from dataclasses import replace
@@ -25,6 +26,11 @@ from serving.state.reservation.registry import RESERVATIONS
 from sim.check_policy import COST, STOP, Case, Client, draw, play
 from sim.invariants import Watched
 from tests.serving.drive import request
+
+
+def runs(most: int) -> range:
+    """A changed program (make mutants) is to be noticed at a bearable cost."""
+    return range(most // 10 if "MUTANT_UNDER_TEST" in os.environ else most)
 
 
 def plain(registry):
@@ -60,7 +66,7 @@ def served(case: Case, policy: Policy, **parts) -> Watched:
 @pytest.mark.parametrize("name", plain(POLICIES))
 def test_policies(name, preset) -> None:
     rng = random.Random(f"policy {name} {preset}")
-    for _ in range(150):
+    for _ in runs(150):
         served(draw(rng, preset), construct(name, POLICIES[name], {}))
 
 
@@ -68,7 +74,7 @@ def test_policies(name, preset) -> None:
 @pytest.mark.parametrize("name", plain(EVICTIONS))
 def test_evictions(name, preset) -> None:
     rng = random.Random(f"eviction {name} {preset}")
-    for _ in range(100):
+    for _ in runs(100):
         case = draw(rng, preset)
         if case.settings["enable_prefix_caching"]:
             served(case, rng.choice([Fcfs, Priority])(), eviction=construct(name, EVICTIONS[name], {}))
@@ -78,14 +84,14 @@ def test_evictions(name, preset) -> None:
 @pytest.mark.parametrize("name", plain(RESERVATIONS))
 def test_reservations(name, preset) -> None:
     rng = random.Random(f"reservation {name} {preset}")
-    for _ in range(150):
+    for _ in runs(150):
         served(draw(rng, preset), rng.choice([Fcfs, Priority])(), reservation=construct(name, RESERVATIONS[name], {}))
 
 
 @pytest.mark.parametrize("name", plain(ADMISSIONS))
 def test_admissions(name) -> None:
     rng = random.Random(f"admission {name}")
-    for _ in range(150):
+    for _ in runs(150):
         served(draw(rng), rng.choice([Fcfs, Priority])(), admission=construct(name, ADMISSIONS[name], {}))
 
 
@@ -93,7 +99,7 @@ def test_any_combination() -> None:
     """Each part by chance: what only two together can break."""
     rng = random.Random("combinations")
     policies, evictions, reservations = plain(POLICIES), plain(EVICTIONS), plain(RESERVATIONS)
-    for _ in range(600):
+    for _ in runs(600):
         policy, eviction, reservation = rng.choice(policies), rng.choice(evictions), rng.choice(reservations)
         served(
             draw(rng),
@@ -150,7 +156,7 @@ def test_first_come_first_served_ends_within_its_tokens_and_ten_steps_a_request(
     token on, since what it had may be taken before it is the oldest.
     """
     rng = random.Random("progress")
-    for _ in range(400):
+    for _ in runs(400):
         case = draw(rng, "vllm")
         watched = Counting(case.scheduler(Fcfs()), work_conserving=True)
         watched.lengths = {
@@ -363,11 +369,13 @@ def seen() -> Counter:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", NAMED)
 def test_sometimes(state, seen) -> None:
     assert seen[state] >= 20
 
 
+@pytest.mark.slow
 def test_never(seen) -> None:
     assert seen["idle engine with waiting request"] == 0
 
