@@ -227,14 +227,14 @@ class Scheduler:
         )
 
     def _counts(self, state: RequestState, new: tuple[int, ...]) -> bool:
-        """Whether the step counts for a request that is not running: one that waits for its prompt's next chunk, or
-        was preempted while the step ran; not one that has ended.
+        """Whether the step counts for a request that is not running: one that waits for the next chunk, or whose token
+        was in flight when it was preempted; not one that has ended.
         """
         if state.status is Status.PREEMPTED and new:
             state.num_stale -= 1
             state.num_tokens += 1
             return True
-        return state.status is Status.WAITING
+        return bool(state.block_ids)
 
     def _reached(
         self, state: RequestState, finished: list[RequestState], notices: list[tuple[str, RequestState]]
