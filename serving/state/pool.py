@@ -72,6 +72,7 @@ class BlockPool:
         self._free = eviction
         self._free.add(self._blocks, 0)
         self._num_cached_idle = 0
+        self._num_published = 0
         self._holders: dict[RequestState, None] = {}
 
     @property
@@ -179,6 +180,8 @@ class BlockPool:
             block.content = content = hashes[i]
             block.parent = hashes[i - 1] if i else None
             block.depth = i
+            block.published = self._num_published
+            self._num_published += 1
             index.publish(content, block.block_id)
             at += self.block_size
         state.publish_at = at

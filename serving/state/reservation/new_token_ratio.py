@@ -36,7 +36,7 @@ class NewTokenRatio(Reservation):
         block_size = self.engine.config.block_size
         future = sum(min(other.max_tokens - other.num_output, CLIP) for other in running) * self.ratio
         own = min(request.max_tokens - request.num_output, CLIP)
-        return taken * block_size + own + block_size + future <= free * block_size
+        return taken * block_size + own + block_size + future < free * block_size
 
     def observe(self, plan: Plan, outcome: Outcome) -> None:
         running = self.engine.running
