@@ -11,7 +11,7 @@ from serving.errors import ConfigError, InvariantError, RequestError
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.presets import PRESETS
-from tests.serving.drive import batch, request, step
+from tests.serving.drive import batch, request, runs, step
 
 ENGINES = [(preset, policy) for preset in PRESETS for policy in ("fcfs", "priority")]
 
@@ -50,7 +50,7 @@ def scenarios(draw):
 
 
 @given(scenarios())
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=runs(300), deadline=None, derandomize=True)
 def test_every_request_is_served_once_and_kv_is_conserved(scenario) -> None:
     preset, policy, config, requests = scenario
     scheduler = build_scheduler(preset, policy, config)

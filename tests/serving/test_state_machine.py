@@ -25,6 +25,7 @@ from serving.state.eviction.registry import EVICTIONS
 from serving.state.reservation.registry import RESERVATIONS
 from sim.check_policy import COST
 from sim.invariants import Watched
+from tests.serving.drive import runs
 
 MAX_MODEL_LEN = 48
 STOP = 2
@@ -258,7 +259,7 @@ def test_scheduler() -> None:
     run_state_machine_as_test(
         SchedulerMachine,
         settings=settings(
-            max_examples=300,
+            max_examples=runs(300),
             stateful_step_count=50,
             derandomize=True,
             deadline=None,

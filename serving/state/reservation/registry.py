@@ -9,9 +9,11 @@ from serving.state.reservation.new_token_ratio import NewTokenRatio
 from serving.state.reservation.on_demand import OnDemand
 from serving.state.reservation.past_future import PastFuture
 from serving.state.reservation.predicted_length import PredictedLength
+from serving.state.reservation.watermark import Watermark
 
 RESERVATIONS: Mapping[str, type[Reservation]] = {
     "on-demand": OnDemand,
+    "watermark": Watermark,
     "full-prompt": FullPrompt,
     "max-length": MaxLength,
     "predicted-length": PredictedLength,

@@ -9,10 +9,6 @@ import pytest
 from serving.cost import StepFeatures
 from serving.errors import ConfigError, RequestError
 from serving.request import Request, RequestState
-from serving.schedule.admission.kv_watermark import KvWatermark
-from serving.schedule.admission.predicted_ttft import PredictedTtft
-from serving.schedule.admission.queue_cap import QueueCap
-from serving.schedule.admission.token_bucket import TokenBucket
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.edf import Edf
@@ -446,65 +442,6 @@ def test_the_peak_is_what_a_simulation_of_memory_finds(seed) -> None:
     assert peak(members) == max(stored)
 
 
-def test_a_queue_cap_turns_away_exactly_who_finds_it_full() -> None:
-    scheduler = build_scheduler("vllm", admission=QueueCap(3))
-    for i in range(3):
-        scheduler.add(make(f"r{i}"), 0)
-    with pytest.raises(RequestError, match="3 requests wait already, the most is 3; try again later"):
-        scheduler.add(make("r3"), 0)
-    scheduler.schedule(0)
-    scheduler.add(make("r4"), 0)
-
-
-def test_a_kv_watermark_counts_what_is_held_and_what_waits() -> None:
-    settings = {"block_size": 4, "num_blocks": 20, "max_num_seqs": 1, "max_model_len": 60}
-    scheduler = build_scheduler("vllm", settings=settings, admission=KvWatermark(0.5))
-    scheduler.add(make("a", 0, 16, 2), 0)
-    scheduler.add(make("b", 0, 16, 2), 0)
-    with pytest.raises(RequestError, match="with it 12 KV blocks are held or waited for, the most is 10"):
-        scheduler.add(make("c", 0, 16, 2), 0)
-    scheduler.schedule(0)
-    with pytest.raises(RequestError):
-        scheduler.add(make("c", 0, 16, 2), 0)
-    scheduler.abort("b", 0)
-    scheduler.add(make("c", 0, 16, 2), 0)
-    scheduler.abort("c", 0)
-    scheduler.abort("a", 0)
-    scheduler.add(make("huge", 0, 52, 2), 0)  # nobody else is there
-
-
-def test_a_token_bucket_admits_its_burst_and_then_its_rate() -> None:
-    scheduler = build_scheduler("vllm", admission=TokenBucket(rate=10.0, burst=40))
-    second = 1_000_000_000
-    scheduler.add(make("a", 0, 15, 5, tenant="x"), 0)
-    scheduler.add(make("b", 0, 15, 5, tenant="x"), 0)
-    with pytest.raises(RequestError, match="asks for 20 tokens, tenant 'x' has 0 left in its bucket of 40"):
-        scheduler.add(make("c", 0, 15, 5, tenant="x"), 0)
-    scheduler.add(make("d", 0, 15, 5, tenant="y"), 0)
-    with pytest.raises(RequestError):
-        scheduler.add(make("e", 0, 15, 5, tenant="x"), 2 * second - 1)
-    scheduler.add(make("f", 0, 15, 5, tenant="x"), 2 * second)
-    admitted = 0
-    for tenth in range(20, 1020):
-        try:
-            scheduler.add(make(f"g{tenth}", 0, 3, 1, tenant="x"), tenth * second // 10)
-            admitted += 4
-        except RequestError:
-            pass
-    assert admitted == 1000 - 1000 % 4 or abs(admitted - 999) <= 4
-
-
-def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
-    scheduler = build_scheduler("vllm", admission=PredictedTtft(0.25), cost=Linear())
-    scheduler.add(make("a", 0, 100, 2), 0)
-    scheduler.add(make("b", 0, 100, 2), 0)
-    with pytest.raises(RequestError, match=r"first token is predicted after 0\.301 s, the target is 0\.25 s"):
-        scheduler.add(make("c", 0, 100, 2), 0)
-    plan = scheduler.schedule(0)
-    scheduler.complete(plan.step_id, [(7,), (7,)], 1)
-    scheduler.add(make("c", 0, 100, 2), 1)
-
-
 @pytest.mark.parametrize(
     ("part", "words"),
     [
@@ -512,13 +449,6 @@ def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
         (lambda: Mlfq(starve_s=0), "starve_s 0"),
         (lambda: Vtc({"a": 0.0}), "weight of tenant 'a' is 0"),
         (lambda: Slack(tpot_s=0), "tpot_s 0"),
-        (lambda: QueueCap(-1), "max_waiting is -1"),
-        (lambda: KvWatermark(0), "share is 0"),
-        (lambda: TokenBucket(0.0), "rate is 0"),
-        (lambda: PredictedTtft(-1), "ttft_s is -1"),
-        (lambda: PredictedLength(-1), "margin is -1"),
-        (lambda: NewTokenRatio(0), "conservativeness is 0"),
-        (lambda: PastFuture(quantile=0), "quantile 0"),
     ],
 )
 def test_options_that_cannot_be_are_told(part, words) -> None:

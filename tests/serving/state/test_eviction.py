@@ -17,6 +17,7 @@ from serving.state.eviction.radix_lru import RadixLru
 from serving.state.eviction.registry import EVICTIONS
 from serving.state.eviction.reuse_order import Lru
 from serving.state.eviction.session_ttl import SessionTtl
+from tests.serving.drive import runs
 
 SECOND = 10**9
 LEAVES_ONLY = ("radix-lru", "cost-aware", "session-ttl")
@@ -411,7 +412,7 @@ TEXTS = ["a", "ab", "ac", "abd", "abe", "abdf", "g", "gh"]
 
 @pytest.mark.parametrize("name", EVICTIONS)
 @given(rng=st.randoms(use_true_random=False), size=st.integers(1, 24), steps=st.integers(1, 80))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=runs(150), deadline=None, derandomize=True)
 def test_each_order_agrees_with_a_search(name: str, rng, size: int, steps: int) -> None:
     """Any blocks with any content in any order, duplicates and missing parents too."""
     eviction, searched, now = configured(name), Searched(name), 0
@@ -481,7 +482,7 @@ def run(pool: Pool, rng, check) -> None:
 
 @pytest.mark.parametrize("name", LEAVES_ONLY)
 @given(rng=st.randoms(use_true_random=False), num_blocks=st.integers(5, 20))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=runs(150), deadline=None, derandomize=True)
 def test_leaves_first_never_leaves_an_orphan(name: str, rng, num_blocks: int) -> None:
     pool = Pool(configured(name), num_blocks)
 
@@ -492,7 +493,7 @@ def test_leaves_first_never_leaves_an_orphan(name: str, rng, num_blocks: int) ->
 
 
 @given(seed=st.integers(0, 2**32), num_blocks=st.integers(5, 20))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=runs(150), deadline=None, derandomize=True)
 def test_released_tail_first_and_without_duplicates_radix_lru_is_lru(seed: int, num_blocks: int) -> None:
     taken = []
     for order in (RadixLru, Lru):
