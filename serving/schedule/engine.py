@@ -60,7 +60,7 @@ def build(
         if loaded is None:
             return make(kind, text, classes)
         if base is not None and not issubclass(loaded, base):
-            raise ConfigError(f"{name} is not a {base.__name__}; let the class inherit from {base.__name__}")
+            raise ConfigError(f"{name} is no {base.__name__}; let the class inherit from it")
         return construct(name, loaded, options)
 
     known("preset", spec.preset, PRESETS)

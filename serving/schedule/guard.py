@@ -80,10 +80,10 @@ class Guard:
     def chunk(self, state: RequestState, num_tokens: int) -> int:
         if not self._chunks:
             return num_tokens
-        chunk = self._ask(self._policy, "chunk", state, self._views[state], num_tokens)
+        chunk: int = self._ask(self._policy, "chunk", state, self._views[state], num_tokens)
         if not _whole(chunk) or not 0 <= chunk <= num_tokens:
             raise self._wrong(self._policy, "chunk", state, f"answered {chunk!r} of {num_tokens} tokens")
-        return int(chunk)
+        return chunk
 
     def victim(self, needy: RequestState, candidates: Sequence[RequestState]) -> RequestState:
         """Who gives way for `needy`. candidates: running requests, in admission order; not empty."""
@@ -97,16 +97,16 @@ class Guard:
         return bool(self._ask(self._policy, "outranks", waiting, self._views[waiting], self._views[running]))
 
     def wake_at(self) -> int | None:
-        when = self._ask(self._policy, "wake_at", None)
+        when: int | None = self._ask(self._policy, "wake_at", None)
         if when is not None and (not _whole(when) or when <= self._engine.now):
             raise self._wrong(self._policy, "wake_at", None, f"answered {when!r}; it is a time to come, or None")
-        return when if when is None else int(when)
+        return when
 
     def hold(self, state: RequestState, end: int) -> int:
-        held = self._ask(self._reservation, "hold", state, self._views[state], end)
+        held: int = self._ask(self._reservation, "hold", state, self._views[state], end)
         if not _whole(held) or held < end:
             raise self._wrong(self._reservation, "hold", state, f"answered {held!r}; it needs {end} tokens at least")
-        return min(int(held), max(end, state.end_at - 1))  # the last token is never stored
+        return min(held, max(end, state.end_at - 1))  # the last token is never stored
 
     def admits(self, state: RequestState, held: int, taken: int, free: int) -> bool:
         return bool(self._ask(self._reservation, "admits", state, self._views[state], held, taken, free))

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serving.errors import ConfigError
+from serving.errors import ConfigError, RequestError
 from serving.schedule.engine import EngineSpec, build, build_scheduler
 from serving.schedule.policies.base import Policy
 from serving.schedule.presets import PRESETS
 from serving.schedule.spec import make, split
 from serving.state.eviction.fifo import Fifo
 from serving.state.reservation.base import Reservation
+from sim.check_policy import COST
+from tests.serving.drive import request
 
 
 @dataclass
@@ -71,23 +73,50 @@ def test_what_cannot_be_made_is_told(text, words) -> None:
         make("policy", text, KNOWN)
 
 
+def test_a_spec_names_every_part() -> None:
+    """Each is the one that decides: seen by what it does."""
+    stated = {"prompt": 3, "max_tokens": 2}
+    engine = build(
+        EngineSpec("vllm", "rate(rate=2.0)", "max-length", "lfu", "queue-cap(max_waiting=1)"), load={"rate": Rate}.get
+    )
+    engine.add(request("a", **stated), 0)
+    with pytest.raises(RequestError, match="1 requests wait already"):
+        engine.add(request("b", **stated), 0)
+    tight = {"num_blocks": 2, "block_size": 4}
+    with pytest.raises(RequestError, match="the pool has 2"):
+        build(EngineSpec(settings=tight)).add(request("a", 9, 1), 0)
+    build(EngineSpec(settings=tight), refuses_impossible=False).add(request("a", 9, 1), 0)
+
+
+def test_whoever_predicts_needs_a_cost_model() -> None:
+    for spec in (EngineSpec(policy="slack"), EngineSpec(admission="predicted-ttft")):
+        build(spec, cost=COST)
+        with pytest.raises(ConfigError, match="predicts step times: give a profile"):
+            build(spec)
+
+
 def test_parts_come_from_names_or_from_whoever_loads_them() -> None:
     loaded = {"mine.py:Levels": Levels, "mine.py:Fifo": Fifo, "mine.py:Reservation": Reservation}.get
     scheduler = build(EngineSpec(policy="mine.py:Levels(levels=2)", eviction="mine.py:Fifo"), load=loaded)
     assert scheduler.config.num_blocks == 4096
-    with pytest.raises(ConfigError, match=r"mine\.py:Fifo is not a Policy; let the class inherit from Policy"):
+    with pytest.raises(ConfigError, match=r"mine\.py:Fifo is no Policy; let the class inherit from it"):
         build(EngineSpec(policy="mine.py:Fifo"), load=loaded)
     with pytest.raises(ConfigError, match=r"mine\.py:Levels has no option 'depth'"):
         build(EngineSpec(policy="mine.py:Levels(depth=2)"), load=loaded)
+    with pytest.raises(ConfigError, match=r"mine\.py:Levels is no Reservation"):
+        build(EngineSpec(reservation="mine.py:Levels"), load=loaded)
+    with pytest.raises(ConfigError, match=r"mine\.py:Levels is no AdmissionControl"):
+        build(EngineSpec(admission="mine.py:Levels"), load=loaded)
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (EngineSpec("vlm"), "did you mean vllm"),
-        (EngineSpec(policy="fcf"), "did you mean fcfs"),
-        (EngineSpec(eviction="lruu"), "did you mean lru"),
-        (EngineSpec(reservation="on demand"), "did you mean on-demand"),
+        (EngineSpec("vlm"), "unknown preset 'vlm'; did you mean vllm"),
+        (EngineSpec(policy="fcf"), "unknown policy 'fcf'; did you mean fcfs"),
+        (EngineSpec(policy="sjf(by='promt')"), "unknown job length 'promt'; did you mean prompt"),
+        (EngineSpec(eviction="lruu"), "unknown eviction 'lruu'; did you mean lru"),
+        (EngineSpec(reservation="on demand"), "unknown reservation 'on demand'; did you mean on-demand"),
         (EngineSpec(admission="cap"), "unknown admission 'cap'"),
         (EngineSpec(settings={"num_block": 3}), "did you mean num_blocks"),
         (EngineSpec("nano-vllm", settings={"watermark": 0.1}), "watermark has no effect under preset nano-vllm"),

@@ -33,7 +33,7 @@ class SessionTtl(Leaves):
         return now + round(self.ttl_s * 1e9) if block.session_id else 0
 
     def _offer(self, entry: Entry) -> None:
-        (self._protected if entry[0] else self._heap).push(entry)
+        self._protected.push(entry)
 
     def _withdraw(self, block: Block) -> None:
         self._heap.discard(block)

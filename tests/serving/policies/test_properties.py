@@ -3,6 +3,7 @@
 from functools import cache
 from itertools import permutations
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from serving.schedule.policies.las import Las
 from serving.schedule.policies.mlfq import Mlfq
 from serving.schedule.policies.sjf import Sjf
 from serving.schedule.policies.slack import Slack
+from serving.schedule.policies.srpt import Srpt
 from serving.schedule.policies.vtc import Vtc
 from serving.state.reservation.max_length import MaxLength
 from serving.state.reservation.new_token_ratio import NewTokenRatio
@@ -84,6 +86,16 @@ def test_srpt_has_the_least_mean_flow_time_there_is(seed) -> None:
     assert sum(ended[r.request_id] - r.arrival_time for r in requests) == best_mean_flow(jobs)
 
 
+def test_srpt_counts_what_is_left_of_the_prompt_and_of_the_predicted_output() -> None:
+    """The step that ends the prompt samples the first of 5 tokens, so 4 more are computed."""
+    request = waiting(make("r", 0, 10, 9, predicted_output_len=5))
+    state, left = request._state, []
+    for computed, output in ((0, 0), (4, 0), (10, 0), (11, 0), (10, 1), (12, 3), (14, 5), (16, 7)):
+        state.num_computed, state.token_ids[10:] = computed, [7] * output
+        left.append(Srpt().key(request)[0])
+    assert left == [14, 10, 4, 4, 4, 2, 1, 1]
+
+
 def feasible(jobs: list[tuple[int, int, int]]) -> bool:
     """Whether some order of unit steps meets all deadlines: by trying every priority order, preemptively."""
     for order in permutations(range(len(jobs))):
@@ -145,10 +157,39 @@ def test_mlfq_sinks_whenever_a_quantum_is_used_up() -> None:
     policy = Mlfq(levels=4, quantum_tokens=4)
     request = waiting(make("r", 0, 1, 100))
     levels = []
-    for _ in range(30):
+    for _ in range(100):
         request._state.token_ids.append(7)
         levels.append(policy.level(request))
-    assert [levels.count(level) for level in range(4)] == [2, 8, 16, 4]  # the prompt and the first token come together
+    assert [levels.count(level) for level in range(4)] == [2, 8, 16, 74]  # the prompt and the first token come together
+
+
+def test_mlfq_keeps_nothing_of_who_has_left() -> None:
+    scheduler = build_scheduler("vllm", policy := Mlfq(starve_s=1e-9), UNIT)
+    requests = [make(name, 0, 1, 2) for name in ("a", "b", "c", "d")]
+    for request in requests:
+        scheduler.add(request, 0)
+    scheduler.schedule(0)
+    scheduler.complete(0, [(7,)], 1)
+    scheduler.schedule(2)
+    assert len(policy._promoted_at) == 3
+    for request in requests[1:3]:
+        scheduler.abort(request.request_id, 2)
+    scheduler.complete(1, [(7,)], 3)
+    for k in range(2, 4):
+        scheduler.schedule(k + 2)
+        scheduler.complete(k, [(7,)], k + 2)
+    assert not scheduler.has_work
+    assert not policy._promoted_at
+
+
+def test_las_displaces_by_a_quantum_and_not_by_less() -> None:
+    policy = Las(quantum_tokens=4)
+    waits, runs = waiting(make("w", 0, 1, 50)), waiting(make("r", 0, 1, 50))
+    outranks = []
+    for _ in range(5):
+        runs._state.token_ids.append(7)
+        outranks.append(policy.outranks(waits, runs))
+    assert outranks == [False, False, True, True, True]  # the prompt counts, too
 
 
 def test_las_shares_the_seat_in_quanta() -> None:
@@ -157,6 +198,12 @@ def test_las_shares_the_seat_in_quanta() -> None:
     shared = ends(build_scheduler("vllm", Las(quantum_tokens=4), UNIT), requests)
     assert first["b"] - first["a"] == 40
     assert abs(shared["b"] - shared["a"]) <= 17
+
+
+def test_sjf_counts_the_prompt_or_the_prompt_and_the_predicted_output() -> None:
+    request = waiting(make("r", 3, 9, 50, predicted_output_len=20))
+    assert Sjf("prompt").key(request) == (9, 3, "r")
+    assert Sjf("total").key(request) == (29, 3, "r")
 
 
 def test_sjf_goes_by_prompt_or_by_predicted_total() -> None:
@@ -240,6 +287,37 @@ def test_vtc_idleness_earns_no_credit_where_nobody_waits() -> None:
     assert policy.counters["a"] == policy.counters["b"] == 4
 
 
+def test_vtc_counts_input_and_output_by_weight() -> None:
+    policy = Vtc({"a": 2.0}, input_weight=3, output_weight=5)
+    scheduler = build_scheduler("vllm", policy, {"num_blocks": 400})
+    for name, tenant in (("r", "a"), ("s", "b"), ("t", "b")):
+        scheduler.add(make(name, 0, 4, 2, tenant=tenant), 0)
+    for k in range(2):
+        scheduler.schedule(k)
+        scheduler.complete(k, [(7,)] * 3, k)
+    assert policy.counters == {"a": (3 * 4 + 5 * 2) / 2, "b": 2 * (3 * 4 + 5 * 2)}
+
+
+def test_vtc_takes_who_gave_way_back_before_its_tenants_others() -> None:
+    queue = Vtc().new_queue()
+    first, second, third = (waiting(make(name, tenant="a")) for name in ("first", "second", "third"))
+    queue.push(second)
+    queue.push(third)
+    queue.push_preempted(first)
+    assert list(queue) == [first, second, third]
+
+
+def test_vtc_keeps_nothing_of_who_has_left() -> None:
+    scheduler = build_scheduler("vllm", policy := Vtc(), {"num_blocks": 400})
+    for name in ("gone", "stays"):
+        scheduler.add(make(name), 0)
+    scheduler.schedule(0)
+    scheduler.abort("gone", 0)
+    assert list(policy._tenant) == ["stays"]
+    scheduler.complete(0, [(7,), (7,)], 0)
+    assert not policy._tenant
+
+
 def test_vtc_charges_the_prompt_when_it_is_admitted() -> None:
     """So that the seats of one step are shared, too."""
     scheduler = build_scheduler("vllm", Vtc(), {"max_num_seqs": 4, "num_blocks": 400})
@@ -247,39 +325,6 @@ def test_vtc_charges_the_prompt_when_it_is_admitted() -> None:
         for tenant in "ab":
             scheduler.add(make(f"{tenant}{i}", i, 4, 6, tenant=tenant), 0)
     assert list(batch(scheduler.schedule(0))) == ["a0", "b0", "a1", "b1"]
-
-
-def prefixes() -> list[Request]:
-    """Two documents, whose readers come by turns."""
-    documents = {d: tuple(range(50_000 * d, 50_000 * d + 40)) for d in (1, 2, 3)}
-    return [Request(f"r{i:02}", 0 if i < 3 else 1, (*documents[1 + i % 3], 900_000 + i), 3) for i in range(24)]
-
-
-@pytest.mark.parametrize("policy", ["lpm", "dfs-weight"])
-def test_cache_aware_orders_compute_less(policy) -> None:
-    settings = {"block_size": 4, "num_blocks": 24, "max_num_seqs": 2, "max_model_len": 100}
-
-    def computed(name: str) -> int:
-        scheduler, total = build_scheduler("vllm", name, settings), 0
-        for k in range(1000):
-            for request in prefixes():
-                if request.arrival_time == k:
-                    scheduler.add(request, k)
-            plan = scheduler.schedule(k)
-            if isinstance(plan, Idle):
-                break
-            total += sum(plan.num_tokens)
-            scheduler.complete(plan.step_id, [(7,) if s else () for s in plan.samples], k)
-        return total
-
-    assert computed(policy) < 0.6 * computed("fcfs")
-
-
-def test_with_many_waiting_lpm_is_first_come_first_served() -> None:
-    scheduler = build_scheduler("vllm", "lpm", {"max_num_seqs": 1})
-    for i in range(140):
-        scheduler.add(make(f"r{i:03}", i, 200 - i), i)
-    assert scheduler.waiting_ids() == [f"r{i:03}" for i in range(140)]
 
 
 def gaps(preset: str, settings: dict) -> int:
@@ -397,6 +442,52 @@ def test_slack_keeps_the_pace_of_those_that_decode() -> None:
     assert batch(scheduler.schedule(0)) == {"alone": 400}
 
 
+def slack(*running, asked: list[StepFeatures] | None = None, **targets: float) -> Slack:
+    """A policy in an engine where a step takes a millisecond a token, and one for each four tokens of context."""
+    policy = Slack(**targets)
+    policy.engine = SimpleNamespace(
+        running=running,
+        step_time=lambda step: (
+            (asked.append(step) if asked is not None else None)
+            or 1_000_000 * (step.num_tokens + (step.decode_context + step.prefill_context) // 4)
+        ),
+    )
+    return policy
+
+
+def test_slack_ranks_by_the_last_moment_to_begin() -> None:
+    """Due after ttft_s, or at the deadline; less the milliseconds that the prompt takes."""
+    long, urgent = make("long", 10, 40), make("urgent", 20, 4, deadline=30_000_000)
+    policy = slack(ttft_s=0.5)
+    assert policy.key(waiting(long)) == (10 + 500_000_000 - 40_000_000, 10, "long")
+    assert policy.key(waiting(urgent)) == (30_000_000 - 4_000_000, 20, "urgent")
+
+
+def test_slack_gives_the_chunk_that_keeps_the_pace() -> None:
+    """Beside decodes of 6 and 10 tokens: 2 ms for them, 5 ms for 20 tokens stored; 23 ms are left of 30."""
+    reads = SimpleNamespace(num_output=0, num_computed=4, num_tokens=500)
+    decodes = [SimpleNamespace(num_output=2, num_tokens=6), SimpleNamespace(num_output=5, num_tokens=10)]
+    asked: list[StepFeatures] = []
+    policy = slack(*decodes, reads, tpot_s=0.03, asked=asked)
+    assert policy.chunk(reads, 100) == 23
+    assert policy.chunk(reads, 20) == 20
+    assert slack(*decodes, reads, tpot_s=0.001).chunk(reads, 100) == 1  # it goes on at least
+    assert slack(reads, tpot_s=0.001).chunk(reads, 100) == 100
+    again = SimpleNamespace(num_output=7, num_computed=4, num_tokens=500)  # computed anew after a preemption
+    assert slack(again, tpot_s=0.001).chunk(again, 100) == 100
+    step = StepFeatures(
+        num_seqs=3,
+        num_tokens=2 + 20,
+        num_sampled=3,
+        num_prefill_seqs=1,
+        prefill_tokens=20,
+        prefill_context=4,
+        prefill_pairs=20 * 4 + 210,
+        decode_context=16,
+    )
+    assert asked[-1] == step
+
+
 KV_STARVED = {
     "block_size": 4,
     "num_blocks": 40,
@@ -446,6 +537,9 @@ def test_the_peak_is_what_a_simulation_of_memory_finds(seed) -> None:
     ("part", "words"),
     [
         (lambda: Mlfq(levels=0), "levels is 0"),
+        (lambda: Mlfq(quantum_tokens=0), "quantum_tokens 0"),
+        (lambda: Las(quantum_tokens=0), "quantum_tokens is 0"),
+        (lambda: Slack(ttft_s=0), "ttft_s is 0"),
         (lambda: Mlfq(starve_s=0), "starve_s 0"),
         (lambda: Vtc({"a": 0.0}), "weight of tenant 'a' is 0"),
         (lambda: Slack(tpot_s=0), "tpot_s 0"),
@@ -454,3 +548,16 @@ def test_the_peak_is_what_a_simulation_of_memory_finds(seed) -> None:
 def test_options_that_cannot_be_are_told(part, words) -> None:
     with pytest.raises(ConfigError, match=words):
         part()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda: Mlfq(levels=1, quantum_tokens=1, starve_s=0.5),
+        lambda: Las(quantum_tokens=1),
+        lambda: Vtc({"a": 0.5}),
+        lambda: Slack(ttft_s=0.5, tpot_s=0.001),
+    ],
+)
+def test_the_least_that_options_can_be(part) -> None:
+    part()

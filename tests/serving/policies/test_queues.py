@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.request import Request, RequestState
@@ -88,6 +88,7 @@ def test_the_first_is_of_the_tenant_with_the_smallest_counter(events: list[tuple
             assert queue.peek() is next(iter(queue))
 
 
+@example(events=[("push", 9), ("pass", 10), ("push", 1), ("pass", 40)])
 @given(events=EVENTS)
 def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -> None:
     clock = Clock()

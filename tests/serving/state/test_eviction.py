@@ -368,7 +368,7 @@ class Searched:
         for place, block in enumerate(blocks):
             free = Free(block, self.batches, place, now + 2 * SECOND if block.session_id else 0)
             if block.content is not None:
-                free.priority = self.clock + (1 + block.num_hits) * (1 + 0.25 * block.depth)
+                free.priority = self.clock + (1 + block.num_hits) * (1 + 0.5 * block.depth)
             self.free.append(free)
 
     def remove(self, block: Block, now: int) -> None:
@@ -403,7 +403,7 @@ class Searched:
 
 
 def configured(name: str):
-    options = {"cost-aware": {"attention_share": 0.25}, "session-ttl": {"ttl_s": 2}}
+    options = {"cost-aware": {"attention_share": 0.5}, "session-ttl": {"ttl_s": 2}}
     return EVICTIONS[name](**options.get(name, {}))
 
 
