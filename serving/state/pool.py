@@ -199,9 +199,10 @@ class BlockPool:
 
     def mark_unwritten(self, state: RequestState, num_computed: int) -> None:
         """The step that was to compute all of this request beyond num_computed tokens will not."""
-        published = state.publish_at // self.block_size - 1 if self._index is not None else 0
-        for block_id in state.block_ids[num_computed // self.block_size : published]:
-            self._blocks[block_id].written = False
+        for block_id in state.block_ids[num_computed // self.block_size :]:
+            block = self._blocks[block_id]
+            if block.content is not None:
+                block.written = False
 
     def swap_out(self, state: RequestState, num_tokens: int) -> bool:
         """Keep the KV of the first num_tokens on the host, if there is room. The table is released by the caller."""

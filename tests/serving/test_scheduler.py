@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from serving.errors import ConfigError, InvariantError, RequestError
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
+from serving.schedule.policies.base import Policy, Verdict
 from serving.schedule.presets import PRESETS
 from tests.serving.drive import batch, request, runs, step
 
@@ -148,6 +149,58 @@ def test_a_request_that_never_fits_is_refused_and_the_rest_goes_on(prompt, max_t
     with pytest.raises(RequestError, match=words):
         scheduler.add(request("big", prompt, max_tokens), 0)
     assert batch(step(scheduler)[0]) == {"fits": 4}
+
+
+def test_a_request_that_was_let_in_and_can_never_fit_is_named_when_nothing_else_runs() -> None:
+    """And the rest goes on once it is gone."""
+    settings = {"block_size": 4, "num_blocks": 8, "scheduler_reserve_full_isl": False, "enable_prefix_caching": False}
+    scheduler = build_scheduler("vllm", settings=settings, refuses_impossible=False)
+    scheduler.add(request("grows", 30, 9), 0)
+    for _ in range(3):
+        step(scheduler)
+    scheduler.add(request("fits", 4, 2), 0)
+    words = "request grows: its 33 tokens need 9 KV blocks of 4, the pool has 8; it cannot go on"
+    with pytest.raises(RequestError, match=words) as raised:
+        scheduler.schedule(0)
+    assert raised.value.request_id == "grows"
+    scheduler.abort("grows", 0)
+    assert batch(step(scheduler)[0]) == {"fits": 4}
+
+
+def test_who_may_not_come_in_takes_nobodys_place() -> None:
+    class Late(Policy):
+        def key(self, request):
+            return (request.priority, request.request_id)
+
+        def admit(self, request):
+            return Verdict.WAIT if request.priority == 0 and self.engine.now < 3 else Verdict.TAKE
+
+        def outranks(self, waiting, running):
+            return waiting.priority < running.priority
+
+    scheduler = build_scheduler("vllm", Late(), {"max_num_seqs": 1})
+    scheduler.add(request("runs", 3, 9, priority=5), 0)
+    step(scheduler, 0)
+    scheduler.add(request("urgent", 3, 2, priority=0), 1)
+    assert [list(batch(step(scheduler, now)[0])) for now in (1, 2, 3)] == [["runs"], ["runs"], ["urgent"]]
+
+
+def test_stall_free_goes_on_behind_who_gave_way() -> None:
+    """The third needs a block, the second gives way, and the third is still served in this step."""
+
+    class Second(Policy):
+        def victim(self, running):
+            return running[1]
+
+    settings = {"block_size": 2, "num_blocks": 6, "enable_prefix_caching": False, "max_model_len": 64}
+    scheduler = build_scheduler("sarathi", Second(), settings)
+    for name in "abc":
+        scheduler.add(request(name, 3, 6), 0)
+    step(scheduler)
+    step(scheduler)
+    plan = step(scheduler)[0]
+    assert plan.preempted == ("b",)
+    assert list(batch(plan)) == ["a", "c"]
 
 
 def test_wrong_names_and_settings_without_effect_are_refused() -> None:

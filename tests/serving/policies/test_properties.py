@@ -318,6 +318,17 @@ def test_vtc_keeps_nothing_of_who_has_left() -> None:
     assert not policy._tenant
 
 
+def test_vtc_forgets_nothing_that_a_tenant_was_served() -> None:
+    """Whoever comes back is lifted to the least that wait, never lowered."""
+    policy = Vtc()
+    queue = policy.new_queue()
+    policy.charge("a", 100)
+    policy.charge("b", 7)
+    for tenant in "bac":
+        queue.push(waiting(make(tenant, tenant=tenant)))
+    assert policy.counters == {"a": 100, "b": 7, "c": 7}
+
+
 def test_vtc_charges_the_prompt_when_it_is_admitted() -> None:
     """So that the seats of one step are shared, too."""
     scheduler = build_scheduler("vllm", Vtc(), {"max_num_seqs": 4, "num_blocks": 400})

@@ -12,11 +12,12 @@ from serving.schedule.policies.vtc import Vtc
 from serving.schedule.queues.ageing import AgeingQueue
 from serving.schedule.queues.kinetic import KineticQueue
 from serving.schedule.queues.ranked import RankedQueue
+from serving.schedule.queues.resorted import ResortedQueue
 from serving.view import RequestView
 
 
 class Clock:
-    now = 0
+    now = 10**18  # ns: thirty years; a comparison in floats would be wrong
 
 
 def view(number: int, now: int, length: int, tenant: str = "") -> RequestView:
@@ -112,6 +113,33 @@ def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -
             first = min(waiting, key=lambda request: (clock.now - request.arrival_time < 50, *by_length(request)))
             assert queue.peek() is first
             assert list(queue) == sorted(waiting, key=rank)
+
+
+def test_an_order_is_made_once_a_step_and_not_at_all_beyond_so_many() -> None:
+    made = 0
+
+    def last_first(waiting):
+        nonlocal made
+        made += 1
+        return list(reversed(waiting))
+
+    queue = ResortedQueue(last_first, most=3)
+    views = [view(number, number, 1) for number in range(4)]
+    for request in views[:3]:
+        queue.push(request)
+    assert queue.peek() is views[2]
+    queue.remove(views[2])
+    assert [queue.peek(), *queue] == [views[1], views[1], views[0]]
+    assert made == 1
+    queue.forget()
+    assert queue.peek() is views[1]
+    assert made == 2
+    queue.push(views[2])
+    assert list(queue) == [views[2], views[1], views[0]]
+    assert made == 3
+    queue.push(views[3])
+    assert [queue.peek(), *queue] == [views[0], views[0], views[1], views[2], views[3]]
+    assert made == 3
 
 
 def test_an_event_in_the_kinetic_queue_looks_at_few_of_many() -> None:

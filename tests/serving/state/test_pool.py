@@ -146,6 +146,7 @@ def test_a_block_of_a_step_that_was_undone_is_unwritten_until_somebody_computes_
     p, a = pool(), state("a", range(17))
     admit(p, a, 16)
     p.mark_unwritten(a, 6)  # of the four published blocks the first was computed before
+    assert [p._blocks[i].written for i in a.block_ids] == [True, False, False, False]
     p.release(a)
     b = state("b", range(17))
     hits = p.hits(b)
