@@ -10,6 +10,7 @@ from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.base import Policy, Verdict
+from serving.schedule.presets import PRESETS
 from serving.schedule.queues.fifo import FifoQueue
 from serving.state.reservation.base import Reservation
 from tests.serving.drive import batch, request, step
@@ -94,19 +95,73 @@ def test_chunks_are_obeyed(preset) -> None:
     assert [batch(step(scheduler)[0])["long"] for _ in range(2)] == [7, 7]
 
 
-def test_a_policy_that_holds_everybody_back_makes_the_engine_idle_until_it_says() -> None:
-    @dataclass
-    class Later(Policy):
-        def admit(self, request):
-            return Verdict.TAKE if self.engine.now >= 50 else Verdict.WAIT
+class Later(Policy):
+    def admit(self, request):
+        return Verdict.TAKE if self.engine.now >= 50 else Verdict.WAIT
 
-        def wake_at(self):
-            return 50
+    def wake_at(self):
+        return 50
 
-    scheduler = build_scheduler("vllm", Later())
+
+class Slower(Policy):
+    def chunk(self, request, num_tokens):
+        return num_tokens if self.engine.now >= 50 else 0
+
+    def wake_at(self):
+        return 50
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("policy", [Later, Slower])
+def test_a_policy_that_holds_everybody_back_makes_the_engine_idle_until_it_says(preset, policy) -> None:
+    scheduler = build_scheduler(preset, policy())
     scheduler.add(request("a", 3, 1), 0)
     assert scheduler.schedule(0) == Idle(wake_at=50)
     assert batch(step(scheduler, now=50)[0]) == {"a": 3}
+
+
+def test_who_gets_nothing_of_a_step_holds_back_nobody_behind_it() -> None:
+    class NotYetA(Policy):
+        def chunk(self, request, num_tokens):
+            return 4 if request.num_computed == 0 else num_tokens * (request.request_id != "a")
+
+    for preset in ("vllm", "sarathi"):
+        scheduler = build_scheduler(preset, NotYetA())
+        scheduler.add(request("a", 9, 1), 0)
+        scheduler.add(request("b", 9, 1), 0)
+        assert [batch(step(scheduler)[0]) for _ in range(2)] == [{"a": 4, "b": 4}, {"b": 5}]
+
+
+@pytest.mark.parametrize(
+    ("preset", "question", "about"),
+    [
+        ("vllm", "key", "w"),
+        ("vllm", "admit", "a"),
+        ("vllm", "chunk", "a"),
+        ("vllm", "victim", "a"),
+        ("vllm", "outranks", "w"),
+        ("nano-vllm", "admit", "a"),
+        ("nano-vllm", "victim", "a"),
+        ("nano-vllm", "outranks", "w"),
+        ("sarathi", "victim", "a"),
+    ],
+)
+def test_the_error_of_a_question_names_the_request_it_is_about(preset, question, about) -> None:
+    def fail(self, *asked):
+        if question != "key" or asked[0].request_id == "w":
+            raise ValueError("no idea")
+        return asked[0].request_id
+
+    scheduler = build_scheduler(preset, type("Fails", (Policy,), {question: fail})(), TIGHT | {"max_num_seqs": 2})
+
+    def serve() -> None:
+        for name in ("a", "b", "w"):
+            scheduler.add(request(name, 4, 9), 0)
+        for _ in range(4):
+            step(scheduler)
+
+    with pytest.raises(PolicyError, match=rf"Fails, step \d, request {about}: \w+\(\) raised ValueError: no idea"):
+        serve()
 
 
 @pytest.mark.parametrize("when", [7, 3, 1.5, "soon"])
@@ -192,14 +247,16 @@ def test_an_order_that_contradicts_itself() -> None:
         step(scheduler)
 
 
-def test_a_reservation_that_lets_nobody_in_though_nothing_runs() -> None:
+@pytest.mark.parametrize("preset", ["vllm", "nano-vllm"])
+def test_a_reservation_that_lets_nobody_in_though_nothing_runs(preset) -> None:
     class Miser(Reservation):
         def admits(self, request, held, taken, free):
             return False
 
-    scheduler = build_scheduler("vllm", reservation=Miser())
+    scheduler = build_scheduler(preset, reservation=Miser())
     scheduler.add(request("a", 3, 2), 0)
-    with pytest.raises(PolicyError, match=r"Miser, step 0, request a: admits\(\) lets nobody in though nothing runs"):
+    words = r"Miser, step 0, request a: admits\(\) lets nobody in though nothing runs: 1 waiting, 0 running"
+    with pytest.raises(PolicyError, match=words):
         scheduler.schedule(0)
 
 
