@@ -50,6 +50,6 @@ def _title(part: type) -> str:
     import sys
 
     own = (part.__dict__.get("__doc__") or "").strip()
-    if not own or own.startswith(f"{part.__name__}(") or re.match(r"\w+:", own):
+    if not own or own.startswith(f"{part.__name__}(") or re.match(r"\w+(, \w+)*: ", own):
         own = (sys.modules[part.__module__].__doc__ or "").strip()
     return own.split("\n")[0]

@@ -491,7 +491,7 @@ def test_an_output_ends_early() -> None:
 @pytest.mark.parametrize("name", plain(POLICIES))
 def test_a_wrong_prediction_delays_nobody_for_ever(name, preset, predicted) -> None:
     rng = random.Random(f"prediction {name} {preset} {predicted}")
-    for _ in range(20):
+    for _ in range(runs(20)):
         case = draw(rng, preset)
         clients = [replace(c, request=replace(c.request, predicted_output_len=predicted)) for c in case.clients]
         served(replace(case, clients=tuple(clients)), construct(name, POLICIES[name], {}))

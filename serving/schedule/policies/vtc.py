@@ -3,8 +3,8 @@
 A tenant's counter grows by input tokens when a request is admitted and by output tokens as they come, divided by its
 weight. Idleness earns no credit: one that had nobody waiting starts again at the smallest counter of those that wait,
 or, where nobody waits, at that of the last who did. Within a tenant, first come, first served. What a preemption makes
-the engine compute again is not charged. Source: Sheng et al., OSDI 2024 (arXiv 2401.00588), Algorithm 2 and section
-4.3 (weights).
+the engine compute again is not charged. Source: Sheng et al., OSDI 2024 (arXiv 2401.00588), Algorithm 2 and its
+weighted variant.
 """
 
 import heapq
