@@ -72,9 +72,8 @@ class Draft:
         return i + count
 
     def grow(self, state: RequestState, num_blocks: int) -> None:
-        """Append blocks to the table of a running request."""
-        new = self.pool.grow(state, num_blocks)
-        self._new_blocks[state] = self._new_blocks[state] + new if state in self._new_blocks else new
+        """Append blocks to the table of a running request, at most once in a step."""
+        self._new_blocks[state] = self.pool.grow(state, num_blocks)
 
     def admit(self, state: RequestState, hits: Hits, num_tokens: int, held: int) -> None:
         """A waiting request gets its hits and blocks for `held` tokens, and computes num_tokens in this step."""
@@ -104,7 +103,7 @@ class Draft:
         """
         stored = self._undo(state) if state in self.batch else state.num_computed
         self._new_blocks.pop(state, None)
-        state.num_stale += state.num_tokens - len(state.token_ids)
+        state.num_stale = state.num_tokens - len(state.token_ids)
         state.num_tokens = len(state.token_ids)
         swapped = self.config.preemption == "swap" and self.pool.swap_out(state, stored)
         self.pool.release(state)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from serving.errors import ConfigError, PolicyError, RequestError
+from serving.request import Status
 from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
@@ -103,6 +104,11 @@ class Later(Policy):
         return 50
 
 
+class Passing(Later):
+    def admit(self, request):
+        return Verdict.TAKE if self.engine.now >= 50 else Verdict.PASS
+
+
 class Slower(Policy):
     def chunk(self, request, num_tokens):
         return num_tokens if self.engine.now >= 50 else 0
@@ -112,7 +118,7 @@ class Slower(Policy):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("policy", [Later, Slower])
+@pytest.mark.parametrize("policy", [Later, Passing, Slower])
 def test_a_policy_that_holds_everybody_back_makes_the_engine_idle_until_it_says(preset, policy) -> None:
     scheduler = build_scheduler(preset, policy())
     scheduler.add(request("a", 3, 1), 0)
@@ -178,6 +184,40 @@ def test_a_wake_up_lies_in_the_future(when) -> None:
     words = f"Never, step 0: wake_at() answered {when!r}; it is a time to come, or None"
     with pytest.raises(PolicyError, match=re.escape(words)):
         scheduler.schedule(7)
+
+
+def test_a_victim_is_one_of_those_offered() -> None:
+    """Under nano-vLLM, one who is not served yet in this step."""
+
+    class Served(Policy):
+        def victim(self, running):
+            return self.engine.running[0]
+
+    scheduler = build_scheduler("nano-vllm", Served(), TIGHT)
+    for name in "abc":
+        scheduler.add(request(name, 3, 6), 0)
+    step(scheduler)
+    step(scheduler)
+    words = r"Served, step 2, request a: victim\(\) answered <request a, running>, which was not among those offered"
+    with pytest.raises(PolicyError, match=words):
+        step(scheduler)
+
+
+def test_who_is_held_back_is_not_forgotten_for_those_who_do_not_fit() -> None:
+    class NotA(Policy):
+        def chunk(self, request, num_tokens):
+            return num_tokens if request.request_id != "a" or self.engine.now in (0, 50) else 0
+
+        def wake_at(self):
+            return 50
+
+    settings = {"block_size": 2, "num_blocks": 4, "max_num_batched_tokens": 4, "enable_prefix_caching": False}
+    scheduler = build_scheduler("vllm", NotA(), settings)
+    scheduler.add(request("a", 6, 1), 0)
+    step(scheduler)
+    scheduler.add(request("b", 7, 1), 1)
+    assert scheduler.schedule(1) == Idle(wake_at=50)
+    assert batch(step(scheduler, 50)[0]) == {"a": 2}
 
 
 def test_who_is_passed_over_keeps_his_place() -> None:
@@ -336,14 +376,19 @@ def test_views_cannot_be_changed() -> None:
 
 
 def test_notices_tell_a_life_in_order() -> None:
-    told = []
+    told, statuses = [], {"finished": set(), "aborted": set()}
+
+    def hear(notice, request):
+        told.append((notice, request.request_id))
+        if notice in statuses:
+            statuses[notice].add(request.status)
 
     class Listener(Policy):
         def observe(self, plan, outcome):
             told.append((plan.step_id, outcome.finished))
 
     for notice in ("arrived", "admitted", "first_token", "preempted", "finished", "aborted"):
-        setattr(Listener, notice, lambda self, request, notice=notice: told.append((notice, request.request_id)))
+        setattr(Listener, notice, lambda self, request, notice=notice: hear(notice, request))
     scheduler = build_scheduler("vllm", Listener(), TIGHT | {"num_blocks": 4})
     scheduler.add(request("a", 3, 5), 0)
     scheduler.add(request("b", 3, 5), 0)
@@ -354,6 +399,7 @@ def test_notices_tell_a_life_in_order() -> None:
     of_b = [entry[0] for entry in told if entry[1] == "b"]
     assert of_b == ["arrived", "admitted", "first_token", "preempted", "admitted", "finished"]
     assert [entry[0] for entry in told if entry[1] == "c"] == ["arrived", "aborted"]
+    assert statuses == {"finished": {Status.FINISHED}, "aborted": {Status.ABORTED}}
     steps = [entry for entry in told if isinstance(entry[0], int)]
     assert [number for number, _ in steps] == list(range(len(steps)))
     assert [finished for _, finished in steps if finished] == [("a",), ("b",)]

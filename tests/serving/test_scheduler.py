@@ -109,6 +109,33 @@ def test_running_requests_come_before_new_ones_in_a_mixed_batch() -> None:
     assert step(scheduler) is None
 
 
+def test_a_prompt_that_is_not_split_needs_all_of_it_in_the_budget() -> None:
+    settings = {"max_num_batched_tokens": 8, "enable_chunked_prefill": False, "max_model_len": 8}
+    scheduler = build_scheduler("vllm", settings=settings)
+    for name, prompt in (("a", 7), ("b", 2), ("c", 6)):
+        scheduler.add(request(name, prompt, 1), 0)
+    assert [batch(step(scheduler)[0]) for _ in range(2)] == [{"a": 7}, {"b": 2, "c": 6}]
+
+
+def test_a_threshold_of_one_token_computes_long_prompts_one_by_one() -> None:
+    scheduler = build_scheduler("vllm", settings={"long_prefill_token_threshold": 1})
+    scheduler.add(request("a", 3, 1), 0)
+    scheduler.add(request("b", 2, 1), 0)
+    assert [batch(step(scheduler)[0]) for _ in range(3)] == [{"a": 1, "b": 1}, {"a": 1, "b": 1}, {"a": 1}]
+
+
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_decodes_that_exceed_the_budget_wait(async_scheduling) -> None:
+    settings = {"max_num_seqs": 6, "max_num_batched_tokens": 4, "async_scheduling": async_scheduling}
+    scheduler = build_scheduler("vllm", settings=settings)
+    for name in "abcdef":
+        scheduler.add(request(name, 1, 9), 0)
+    for k in range(8):
+        plan = scheduler.schedule(k)
+        assert sum(plan.num_tokens) <= 4
+        scheduler.complete(plan.step_id, [(7,)] * len(plan.samples), k)
+
+
 def test_decodes_wait_for_prompts_when_prefill_comes_first() -> None:
     scheduler = build_scheduler("nano-vllm", settings={"max_num_batched_tokens": 8, "block_size": 4, "num_blocks": 16})
     scheduler.add(request("a", 6, 3), 0)

@@ -115,6 +115,22 @@ def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -
             assert list(queue) == sorted(waiting, key=rank)
 
 
+def test_a_ranked_queue_forgets_who_has_left() -> None:
+    """Those who leave from the middle are dropped before they are the most, and the order stays."""
+    queue = RankedQueue(by_length)
+    views = [view(number, 0, 1 + number * 37 % 101) for number in range(100)]
+    for request in views:
+        queue.push(request)
+    for request in sorted(views, key=by_length)[:4:-1]:
+        queue.remove(request)
+        assert len(queue._heap) <= 2 * len(queue) + 16
+    assert len(queue) == 5
+    for request in sorted(views, key=by_length)[:5]:
+        assert queue.peek() is request
+        queue.remove(request)
+    assert not queue
+
+
 def test_an_order_is_made_once_a_step_and_not_at_all_beyond_so_many() -> None:
     made = 0
 

@@ -40,9 +40,10 @@ def least_free(reservation, request, held: int, taken: int) -> int:
 
 
 def test_a_watermark_counts_only_while_others_run() -> None:
-    """int(0.25 * (100 + 1)) = 25 blocks, as vLLM counts its null block in."""
-    assert least_free(bound(OnDemand(watermark=0.25)), view(), 8, 2) == 2
-    assert least_free(bound(OnDemand(watermark=0.25), view()), view(), 8, 2) == 27
+    """int(0.25 * (99 + 1)) = 25 blocks, as vLLM counts its null block in."""
+    assert least_free(bound(OnDemand(watermark=0.25), num_blocks=99), view(), 8, 2) == 2
+    assert least_free(bound(OnDemand(watermark=0.25), view(), num_blocks=99), view(), 8, 2) == 27
+    assert least_free(bound(OnDemand(watermark=0.25), view(), num_blocks=98), view(), 8, 2) == 26
     assert least_free(bound(Watermark(), view()), view(), 8, 2) == 3
 
 
