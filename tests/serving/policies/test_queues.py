@@ -1,6 +1,6 @@
 """Every queue against a sort of all that wait: it names the same first, whoever came and went, and as time passes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -8,33 +8,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.request import Request, RequestState
+from serving.schedule.policies.base import WaitingQueue
 from serving.schedule.policies.vtc import Vtc
 from serving.schedule.queues.ageing import AgeingQueue
 from serving.schedule.queues.kinetic import KineticQueue
 from serving.schedule.queues.ranked import RankedQueue
 from serving.schedule.queues.resorted import ResortedQueue
 from serving.view import RequestView
-
-
-class Clock:
-    now = 10**18  # ns: thirty years; a comparison in floats would be wrong
-
-
-def view(number: int, now: int, length: int, tenant: str = "") -> RequestView:
-    return RequestView(RequestState.of(Request(f"r{number}", now, (1,) * length, 1, tenant=tenant), 10_000))
-
-
-def by_length(request: RequestView) -> tuple[int, str]:
-    return (request.prompt_len, request.request_id)
-
-
-def ratio(clock: Clock) -> Callable[[RequestView], tuple[float, int, str]]:
-    def rank(request: RequestView) -> tuple[float, int, str]:
-        waited = (clock.now - request.arrival_time) * (LEAST_COMMON // request.prompt_len)
-        return (-waited, request.arrival_time, request.request_id)
-
-    return rank
-
 
 LEAST_COMMON = 360_360  # of 1 to 15: ratios stay whole
 
@@ -46,52 +26,71 @@ EVENTS = st.lists(
     ),
     max_size=80,
 )
+Events = list[tuple[str, int]]
 
 
-@pytest.mark.parametrize("kind", ["ranked", "kinetic"])
-@given(events=EVENTS)
-def test_the_first_is_who_a_sort_puts_first(kind: str, events: list[tuple[str, int]]) -> None:
-    clock = Clock()
-    rank: Callable = by_length if kind == "ranked" else ratio(clock)
-    queue = RankedQueue(by_length) if kind == "ranked" else KineticQueue(lambda r: r.prompt_len, lambda: clock.now)
+class Clock:
+    now = 10**18  # ns: thirty years; a comparison in floats would be wrong
+
+    def advance(self, duration: int) -> None:
+        self.now += duration
+
+
+def view(number: int, now: int, length: int) -> RequestView:
+    return RequestView(RequestState.of(Request(f"r{number}", now, (1,) * length, 1, tenant=f"t{length % 5}"), 10_000))
+
+
+def by_length(request: RequestView) -> tuple[int, str]:
+    return (request.prompt_len, request.request_id)
+
+
+def happen(
+    events: Events, queue: WaitingQueue, clock: Clock, passes: Callable[[int], None]
+) -> Iterator[list[RequestView]]:
+    """Yields who waits, in order of arrival, after each event that leaves somebody."""
     waiting: list[RequestView] = []
     for number, (event, value) in enumerate(events):
         if event == "push":
             waiting.append(view(number, clock.now, value))
             queue.push(waiting[-1])
         elif event == "pass":
-            clock.now += value
+            passes(value)
         elif waiting:
             queue.remove(waiting.pop(value % len(waiting)))
         assert len(queue) == len(waiting)
         if waiting:
-            assert queue.peek() is min(waiting, key=rank)
-    assert list(queue) == sorted(waiting, key=rank)
+            yield waiting
 
 
-@given(events=EVENTS, names=st.randoms(use_true_random=False))
-def test_the_first_is_of_the_tenant_with_the_smallest_counter(events: list[tuple[str, int]], names: Random) -> None:
+@pytest.mark.parametrize("kind", ["ranked", "kinetic"])
+@given(events=EVENTS)
+def test_the_first_is_who_a_sort_puts_first(kind: str, events: Events) -> None:
+    clock = Clock()
+
+    def by_ratio(request: RequestView) -> tuple[int, int, str]:
+        waited = (clock.now - request.arrival_time) * (LEAST_COMMON // request.prompt_len)
+        return (-waited, request.arrival_time, request.request_id)
+
+    rank: Callable = by_length if kind == "ranked" else by_ratio
+    queue = RankedQueue(by_length) if kind == "ranked" else KineticQueue(lambda r: r.prompt_len, lambda: clock.now)
+    for waiting in happen(events, queue, clock, clock.advance):
+        assert queue.peek() is min(waiting, key=rank)
+        assert list(queue) == sorted(waiting, key=rank)
+
+
+@given(events=EVENTS, tenants=st.randoms(use_true_random=False))
+def test_the_first_is_of_the_tenant_with_the_smallest_counter(events: Events, tenants: Random) -> None:
     policy = Vtc({"t1": 2.0})
     queue = policy.new_queue()
-    waiting: list[RequestView] = []
-    for number, (event, value) in enumerate(events):
-        if event == "push":
-            waiting.append(view(number, number, 1, tenant=f"t{value % 5}"))
-            queue.push(waiting[-1])
-        elif event == "pass":
-            policy.charge(f"t{names.randint(0, 4)}", value)
-        elif waiting:
-            queue.remove(waiting.pop(value % len(waiting)))
-        assert len(queue) == len(waiting)
-        if waiting:
-            tenant = min((policy.counters[request.tenant], request.tenant) for request in waiting)[1]
-            assert queue.peek() is next(request for request in waiting if request.tenant == tenant)
-            assert queue.peek() is next(iter(queue))
+    for waiting in happen(events, queue, Clock(), lambda tokens: policy.charge(f"t{tenants.randint(0, 4)}", tokens)):
+        tenant = min((policy.counters[request.tenant], request.tenant) for request in waiting)[1]
+        assert queue.peek() is next(request for request in waiting if request.tenant == tenant)
+        assert queue.peek() is next(iter(queue))
 
 
 @example(events=[("push", 9), ("pass", 10), ("push", 1), ("pass", 40)])
 @given(events=EVENTS)
-def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -> None:
+def test_who_has_waited_long_enough_comes_first(events: Events) -> None:
     clock = Clock()
     promoted: set[RequestView] = set()
 
@@ -99,20 +98,10 @@ def test_who_has_waited_long_enough_comes_first(events: list[tuple[str, int]]) -
         return (request not in promoted, *by_length(request))
 
     queue = AgeingQueue(rank, lambda: clock.now, limit=50, promote=promoted.add)
-    waiting: list[RequestView] = []
-    for number, (event, value) in enumerate(events):
-        if event == "push":
-            waiting.append(view(number, clock.now, value))
-            queue.push(waiting[-1])
-        elif event == "pass":
-            clock.now += value
-        elif waiting:
-            queue.remove(waiting.pop(value % len(waiting)))
-        assert len(queue) == len(waiting)
-        if waiting:
-            first = min(waiting, key=lambda request: (clock.now - request.arrival_time < 50, *by_length(request)))
-            assert queue.peek() is first
-            assert list(queue) == sorted(waiting, key=rank)
+    for waiting in happen(events, queue, clock, clock.advance):
+        first = min(waiting, key=lambda request: (clock.now - request.arrival_time < 50, *by_length(request)))
+        assert queue.peek() is first
+        assert list(queue) == sorted(waiting, key=rank)
 
 
 def test_a_ranked_queue_forgets_who_has_left() -> None:
