@@ -41,6 +41,16 @@ def _vllm_admission(config: EngineConfig) -> Reservation:
     return OnDemand(config.watermark, config.scheduler_reserve_full_isl)
 
 
+_WHOLE_PROMPTS = {"enable_prefix_caching": False, "enable_chunked_prefill": False}
+_HAS_NO_BUDGET = (
+    "max_num_batched_tokens",
+    "enable_chunked_prefill",
+    "long_prefill_token_threshold",
+    "watermark",
+    "scheduler_reserve_full_isl",
+    "async_scheduling",
+)
+
 PRESETS: Mapping[str, Preset] = {
     "vllm": Preset(
         "vLLM V1 (0.32.0): mixed chunked-prefill batches, running requests first",
@@ -78,15 +88,8 @@ PRESETS: Mapping[str, Preset] = {
         OldestBlock,
         Lru,
         lambda config: MaxLength(),
-        settings={"enable_prefix_caching": False, "enable_chunked_prefill": False},
-        without_effect=(
-            "max_num_batched_tokens",
-            "enable_chunked_prefill",
-            "long_prefill_token_threshold",
-            "watermark",
-            "scheduler_reserve_full_isl",
-            "async_scheduling",
-        ),
+        settings=_WHOLE_PROMPTS,
+        without_effect=_HAS_NO_BUDGET,
         has_budget=False,
     ),
     "static": Preset(
@@ -95,15 +98,8 @@ PRESETS: Mapping[str, Preset] = {
         OldestBlock,
         Lru,
         lambda config: MaxLength(),
-        settings={"enable_prefix_caching": False, "enable_chunked_prefill": False},
-        without_effect=(
-            "max_num_batched_tokens",
-            "enable_chunked_prefill",
-            "long_prefill_token_threshold",
-            "watermark",
-            "scheduler_reserve_full_isl",
-            "async_scheduling",
-        ),
+        settings=_WHOLE_PROMPTS,
+        without_effect=_HAS_NO_BUDGET,
         has_budget=False,
     ),
 }

@@ -8,9 +8,7 @@ python/sglang/srt/managers/schedule_policy.py (CacheAwarePolicy.DFS_WEIGHT).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from serving.schedule.contract import Outcome, Plan
-from serving.schedule.policies.base import Policy
-from serving.schedule.queues.resorted import ResortedQueue
+from serving.schedule.policies.cache_aware import CacheAware
 from serving.view import RequestView
 
 
@@ -28,15 +26,8 @@ class _Node:
 
 
 @dataclass
-class DfsWeight(Policy):
-    def new_queue(self) -> ResortedQueue:
-        self._queue = ResortedQueue(self._order)
-        return self._queue
-
-    def observe(self, plan: Plan, outcome: Outcome) -> None:
-        self._queue.forget()
-
-    def _order(self, waiting: Sequence[RequestView]) -> Sequence[RequestView]:
+class DfsWeight(CacheAware):
+    def order(self, waiting: Sequence[RequestView]) -> Sequence[RequestView]:
         root, block_size = _Node(), self.engine.config.block_size
         for request in waiting:
             tokens = request.request.prompt_token_ids

@@ -8,9 +8,7 @@ python/sglang/srt/managers/schedule_policy.py (CacheAwarePolicy.LPM, in-batch pr
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.schedule.contract import Outcome, Plan
-from serving.schedule.policies.base import Policy
-from serving.schedule.queues.resorted import ResortedQueue
+from serving.schedule.policies.cache_aware import CacheAware
 from serving.view import RequestView
 
 SHARED = 32
@@ -18,15 +16,8 @@ SHARED = 32
 
 
 @dataclass
-class Lpm(Policy):
-    def new_queue(self) -> ResortedQueue:
-        self._queue = ResortedQueue(self._order)
-        return self._queue
-
-    def observe(self, plan: Plan, outcome: Outcome) -> None:
-        self._queue.forget()
-
-    def _order(self, waiting: Sequence[RequestView]) -> Sequence[RequestView]:
+class Lpm(CacheAware):
+    def order(self, waiting: Sequence[RequestView]) -> Sequence[RequestView]:
         cached = {request: self.engine.cached_tokens(request) for request in waiting}
         last: set[RequestView] = set()
         beginnings: set[tuple[int, ...]] = set()
