@@ -1,16 +1,33 @@
 """Drive a scheduler step by step without a world: each step takes one time unit, tokens are given."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from serving.errors import ConfigError
 from serving.request import Request
 from serving.schedule.contract import Idle, Outcome, Plan
 from serving.schedule.scheduler import Scheduler
+from serving.schedule.spec import construct
+from sim.scripted import ScriptedCost
+
+MILLISECOND_A_TOKEN = ScriptedCost(execute=lambda step: 1_000_000 * (1 + step.num_tokens))
 
 
 def runs(most: int) -> int:
     """Random runs of a test. A changed program (make mutants) is to be noticed by a few, at a bearable cost."""
     return max(1, most // 50) if "MUTANT_UNDER_TEST" in os.environ else most
+
+
+def plain(registry: Mapping[str, type]) -> list[str]:
+    """The names of what can be made without options."""
+    names = []
+    for name, part in registry.items():
+        try:
+            construct(name, part, {})
+        except ConfigError:
+            continue
+        names.append(name)
+    return names
 
 
 def request(

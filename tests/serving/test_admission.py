@@ -13,6 +13,7 @@ from serving.schedule.admission.queue_cap import QueueCap
 from serving.schedule.admission.token_bucket import TokenBucket
 from serving.schedule.engine import build_scheduler
 from serving.view import RequestView
+from tests.serving.drive import MILLISECOND_A_TOKEN
 
 SECOND = 1_000_000_000
 SMALL = {"block_size": 4, "num_blocks": 20, "max_num_seqs": 1, "max_model_len": 60}
@@ -71,23 +72,8 @@ def test_a_token_bucket_admits_its_burst_and_then_its_rate() -> None:
     assert abs(admitted - 999) <= 4
 
 
-class Linear:
-    """A millisecond a token and one a step."""
-
-    def schedule_time(self, step: StepFeatures) -> int:
-        return 0
-
-    def execute_time(self, step: StepFeatures) -> int:
-        return 1_000_000 * (1 + step.num_tokens)
-
-    return_time = complete_time = schedule_time
-
-    def copy_time(self, num_blocks: int) -> int:
-        return 0
-
-
 def test_predicted_ttft_turns_away_who_would_wait_too_long() -> None:
-    scheduler = build_scheduler("vllm", admission=PredictedTtft(0.25), cost=Linear())
+    scheduler = build_scheduler("vllm", admission=PredictedTtft(0.25), cost=MILLISECOND_A_TOKEN)
     scheduler.add(make("a", 100, 2), 0)
     scheduler.add(make("b", 100, 2), 0)
     with pytest.raises(RequestError, match=r"first token is predicted after 0\.301 s, the target is 0\.25 s"):

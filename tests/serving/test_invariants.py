@@ -7,7 +7,7 @@ from itertools import count, product
 
 import pytest
 
-from serving.errors import ConfigError, InvariantError, PolicyError, RequestError
+from serving.errors import InvariantError, PolicyError, RequestError
 from serving.request import Request, RequestState, Status
 from serving.schedule.admission.registry import ADMISSIONS
 from serving.schedule.contract import Idle, Plan
@@ -24,19 +24,7 @@ from serving.state.pool import BlockPool
 from serving.state.reservation.registry import RESERVATIONS
 from sim.check_policy import COST, STOP, Case, Client, draw, play
 from sim.invariants import Watched
-from tests.serving.drive import request, runs
-
-
-def plain(registry):
-    """The names of what can be made without options."""
-    names = []
-    for name, part in registry.items():
-        try:
-            construct(name, part, {})
-        except ConfigError:
-            continue
-        names.append(name)
-    return names
+from tests.serving.drive import plain, request, runs
 
 
 def served(case: Case, policy: Policy, **parts) -> Watched:

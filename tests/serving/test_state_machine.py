@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from serving.errors import ConfigError, RequestError
+from serving.errors import RequestError
 from serving.request import Request
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
@@ -25,23 +25,11 @@ from serving.state.eviction.registry import EVICTIONS
 from serving.state.reservation.registry import RESERVATIONS
 from sim.check_policy import COST
 from sim.invariants import Watched
-from tests.serving.drive import runs
+from tests.serving.drive import plain, runs
 
 MAX_MODEL_LEN = 48
 STOP = 2
 WAITING, RUNNING, ENDED = "waiting", "running", "ended"
-
-
-def plain(registry) -> list[str]:
-    """The names of what can be made without options."""
-    names = []
-    for name, part in registry.items():
-        try:
-            construct(name, part, {})
-        except ConfigError:
-            continue
-        names.append(name)
-    return names
 
 
 @st.composite

@@ -24,7 +24,7 @@ from serving.state.reservation.new_token_ratio import NewTokenRatio
 from serving.state.reservation.past_future import PastFuture, peak
 from serving.state.reservation.predicted_length import PredictedLength
 from serving.view import RequestView
-from tests.serving.drive import batch
+from tests.serving.drive import MILLISECOND_A_TOKEN, batch
 
 UNIT = {"max_num_seqs": 1, "block_size": 1, "num_blocks": 400, "max_model_len": 200}
 """One seat, and preemption that costs nothing: with blocks of one token a request goes on where it was."""
@@ -413,24 +413,9 @@ def test_who_reserves_the_longest_output_is_never_preempted(preset) -> None:
     assert not scheduler.has_work
 
 
-class Linear:
-    """A millisecond a token and one a step."""
-
-    def schedule_time(self, step: StepFeatures) -> int:
-        return 0
-
-    def execute_time(self, step: StepFeatures) -> int:
-        return 1_000_000 * (1 + step.num_tokens)
-
-    return_time = complete_time = schedule_time
-
-    def copy_time(self, num_blocks: int) -> int:
-        return 0
-
-
 def test_slack_keeps_the_pace_of_those_that_decode() -> None:
     def longest_step(policy) -> int:
-        scheduler = build_scheduler("vllm", policy, {"num_blocks": 600}, cost=Linear())
+        scheduler = build_scheduler("vllm", policy, {"num_blocks": 600}, cost=MILLISECOND_A_TOKEN)
         scheduler.add(make("talks", 0, 3, 50), 0)
         worst = now = 0
         for k in range(400):
@@ -448,7 +433,7 @@ def test_slack_keeps_the_pace_of_those_that_decode() -> None:
         return worst
 
     assert longest_step(Slack(tpot_s=0.03)) <= 30
-    scheduler = build_scheduler("vllm", Slack(), cost=Linear())
+    scheduler = build_scheduler("vllm", Slack(), cost=MILLISECOND_A_TOKEN)
     scheduler.add(make("alone", 0, 400, 2), 0)
     assert batch(scheduler.schedule(0)) == {"alone": 400}
 
