@@ -45,7 +45,7 @@ class Scheduler:
     and schedule() raises it again.
     """
 
-    def __init__(self, config: EngineConfig, parts: Parts, refuses_impossible: bool = True) -> None:
+    def __init__(self, config: EngineConfig, parts: Parts, refuses_impossible: bool) -> None:
         self.config = config
         self.max_in_flight = 2 if config.async_scheduling else 1
         self._batcher = parts.batcher

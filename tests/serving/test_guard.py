@@ -265,6 +265,25 @@ def test_a_queue_that_answers_somebody_who_does_not_wait() -> None:
     scheduler.check()
 
 
+def test_the_error_of_a_displacement_names_who_displaces() -> None:
+    class Urgent(Policy):
+        def key(self, request):
+            return (request.priority, request.request_id)
+
+        def outranks(self, waiting, running):
+            return waiting.priority < running.priority
+
+        def victim(self, running):
+            return 1 // 0
+
+    scheduler = build_scheduler("vllm", Urgent(), {"max_num_seqs": 1})
+    scheduler.add(request("a", 3, 9, priority=1), 0)
+    step(scheduler)
+    scheduler.add(request("b", 3, 9), 1)
+    with pytest.raises(PolicyError, match=r"Urgent, step 1, request b: victim\(\) raised ZeroDivisionError"):
+        step(scheduler)
+
+
 def test_an_order_that_contradicts_itself() -> None:
     class Fickle(Policy):
         def key(self, request):
@@ -338,8 +357,88 @@ def test_who_is_turned_away_was_never_there() -> None:
         scheduler.add(request("b", 3, 1), 0)
     scheduler.check()
     assert scheduler.waiting_ids() == ["a"]
-    with pytest.raises(PolicyError, match="answered False; it is words, or None"):
+    with pytest.raises(
+        PolicyError, match=r"Confused, step 0, request a: refuse\(\) answered False; it is words, or None"
+    ):
         build_scheduler("vllm", admission=Confused()).add(request("a", 3, 1), 0)
+
+
+class Clumsy(FifoQueue):
+    """Fails at one of its methods, before it does anything."""
+
+    def __init__(self, method):
+        super().__init__()
+        setattr(self, method, lambda *request: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [
+        ("push", "step 0, request a"),
+        ("peek", "step 0"),
+        ("remove", "step 0, request a"),
+        ("push_preempted", "step 2, request b"),
+    ],
+)
+def test_a_queue_that_raises_keeps_nobody(method, where) -> None:
+    class Owner(Policy):
+        def new_queue(self):
+            return Clumsy(method)
+
+    scheduler = build_scheduler("vllm", Owner(), TIGHT | {"num_blocks": 4})
+
+    def serve() -> None:
+        for name in "ab":
+            scheduler.add(request(name, 3, 5), 0)
+        for _ in range(4):
+            step(scheduler)
+
+    with pytest.raises(PolicyError, match=rf"Owner, {where}: {method}\(\) raised ZeroDivisionError"):
+        serve()
+    scheduler.check()
+    left = [*scheduler.running_ids(), *scheduler.waiting_ids()]
+    for name in left:
+        if method != "remove" or name == "a":
+            scheduler.abort(name, 1)
+    scheduler.check()
+    assert scheduler.has_work == (method == "remove" and "b" in left)
+
+
+@pytest.mark.parametrize(
+    ("base", "method"),
+    [
+        (AdmissionControl, "refuse"),
+        (Reservation, "hold"),
+        (Reservation, "admits"),
+        (Policy, "arrived"),
+        (AdmissionControl, "admitted"),
+        (Reservation, "first_token"),
+    ],
+)
+def test_whoever_raises_is_named_with_the_request(base, method) -> None:
+    fails = type("Fails", (base,), {method: lambda self, *asked: 1 // 0})()
+    parts = {Policy: "policy", AdmissionControl: "admission", Reservation: "reservation"}
+    scheduler = build_scheduler("vllm", **{parts[base]: fails})
+    with pytest.raises(PolicyError, match=rf"Fails, step \d, request a: {method}\(\) raised ZeroDivisionError"):  # noqa: PT012
+        scheduler.add(request("a", 3, 2), 0)
+        step(scheduler)
+
+
+def test_a_prompt_is_split_as_the_policy_says_and_a_decode_is_not_asked_about() -> None:
+    asked = []
+
+    class Curious(Policy):
+        def chunk(self, request, num_tokens):
+            asked.append((request.request_id, num_tokens))
+            return num_tokens
+
+    for preset, settings in (("vllm", {"async_scheduling": True}), ("sarathi", {}), ("nano-vllm", {})):
+        asked.clear()
+        scheduler = build_scheduler(preset, Curious(), settings)
+        scheduler.add(request("a", 5, 4), 0)
+        while step(scheduler) is not None:
+            pass
+        assert asked == [("a", 5)]
 
 
 def test_what_a_policy_needs_is_asked_of_every_request_and_of_the_build() -> None:
@@ -398,6 +497,7 @@ def test_notices_tell_a_life_in_order() -> None:
     scheduler.abort("c", 0)
     of_b = [entry[0] for entry in told if entry[1] == "b"]
     assert of_b == ["arrived", "admitted", "first_token", "preempted", "admitted", "finished"]
+    assert told.index(("first_token", "b")) < next(i for i, entry in enumerate(told) if entry[0] == 0)
     assert [entry[0] for entry in told if entry[1] == "c"] == ["arrived", "aborted"]
     assert statuses == {"finished": {Status.FINISHED}, "aborted": {Status.ABORTED}}
     steps = [entry for entry in told if isinstance(entry[0], int)]

@@ -13,6 +13,7 @@ from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.base import Policy, Verdict
 from serving.schedule.policies.fcfs import Fcfs
 from serving.schedule.presets import PRESETS
+from serving.state.eviction.lfu import Lfu
 from tests.serving.drive import batch, request, runs, step
 
 ENGINES = [(preset, policy) for preset in PRESETS for policy in ("fcfs", "priority")]
@@ -316,11 +317,11 @@ def test_stall_free_goes_on_behind_who_gave_way() -> None:
 
 
 def test_wrong_names_and_settings_without_effect_are_refused() -> None:
-    with pytest.raises(ConfigError, match="did you mean vllm"):
+    with pytest.raises(ConfigError, match="unknown preset 'vlm'; did you mean vllm"):
         build_scheduler("vlm")
-    with pytest.raises(ConfigError, match="did you mean fcfs"):
+    with pytest.raises(ConfigError, match="unknown policy 'fcf'; did you mean fcfs"):
         build_scheduler("vllm", "fcf")
-    with pytest.raises(ConfigError, match="did you mean num_blocks"):
+    with pytest.raises(ConfigError, match="unknown setting 'num_block'; did you mean num_blocks"):
         build_scheduler("vllm", settings={"num_block": 3})
     with pytest.raises(ConfigError, match="watermark has no effect under preset nano-vllm"):
         build_scheduler("nano-vllm", settings={"watermark": 0.1})
@@ -335,7 +336,72 @@ def test_a_world_that_breaks_the_contract_is_told() -> None:
     plan = scheduler.schedule(0)
     with pytest.raises(InvariantError, match="not complete"):
         scheduler.schedule(1)
-    with pytest.raises(InvariantError, match="does not answer the step in flight"):
+    with pytest.raises(InvariantError, match="does not answer the step in flight: 0 with 1 requests"):
         scheduler.complete(plan.step_id + 1, [(7,)], 1)
     with pytest.raises(InvariantError, match="0 tokens came back, expected 1"):
         scheduler.complete(plan.step_id, [()], 1)
+    scheduler.complete(plan.step_id, [(7,)], 1)
+    with pytest.raises(InvariantError, match="does not answer the step in flight: there is none"):
+        scheduler.complete(plan.step_id, [(7,)], 1)
+
+
+def test_an_empty_step_is_tried_again_at_once() -> None:
+    """Under vLLM's priorities a request can be its own victim, and those behind it are not served either."""
+    settings = {"block_size": 1, "num_blocks": 7, "enable_prefix_caching": False}
+    scheduler = build_scheduler("vllm", "priority", settings)
+    scheduler.add(request("a", 3, 4, priority=9), 0)
+    assert batch(step(scheduler)[0]) == {"a": 3}
+    scheduler.add(request("b", 3, 4), 1)
+    assert batch(step(scheduler, 1)[0]) == {"a": 1, "b": 3}
+    assert scheduler.schedule(2) == Idle(2, ("a",))
+    assert batch(step(scheduler, 2)[0]) == {"b": 1}
+
+
+def test_a_repaired_hit_begins_where_the_first_block_was_never_computed() -> None:
+    """docs/architecture.md, The publish hazard; here beside two requests that decode."""
+    settings = {
+        "block_size": 2,
+        "num_blocks": 32,
+        "max_num_seqs": 5,
+        "max_num_batched_tokens": 11,
+        "max_model_len": 90,
+        "long_prefill_token_threshold": 8,
+    }
+    scheduler = build_scheduler("vllm", "priority", settings)
+    arrivals = {
+        0: [request("w", 1, 40), request("r0", 18, 4)],
+        1: [request("r1", 40, 6, priority=5)],
+        2: [request("r2", 1, 20)],
+    }
+    for now in range(7):
+        for arrival in arrivals.get(now, ()):
+            scheduler.add(arrival, now)
+        plan, _ = step(scheduler, now)
+    assert plan.request_ids == ("w", "r2", "r1")
+    assert [(a.request_id, a.num_cached) for a in plan.admitted] == [("r1", 32)]
+    assert (plan.starts, plan.num_tokens) == ((6, 3, 26), (1, 1, 14))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda s: s._live.pop("w"), "2 live requests, but 3 in the queues"),
+        (lambda s: s._live["a"].host_block_ids.append(0), "request a runs, but still has blocks on the host"),
+        (lambda s: setattr(s._live["a"], "num_computed", 99), "request a: 99 tokens computed of 4 in 1 blocks"),
+    ],
+)
+def test_check_finds_damage(damage, words) -> None:
+    scheduler = build_scheduler("vllm", settings={"max_num_seqs": 2})
+    for name in ("a", "b", "w"):
+        scheduler.add(request(name, 3, 2), 0)
+    step(scheduler)
+    damage(scheduler)
+    with pytest.raises(InvariantError, match=words):
+        scheduler.check()
+
+
+def test_parts_that_are_given_are_the_ones_that_decide() -> None:
+    eviction = Lfu()
+    assert build_scheduler("vllm", eviction=eviction)._pool._free is eviction
+    assert build_scheduler("vllm")._pool.host is None
+    assert build_scheduler("vllm", settings={"num_host_blocks": 5})._pool.host.num_available == 5

@@ -122,14 +122,19 @@ def test_parts_come_from_names_or_from_whoever_loads_them() -> None:
         (EngineSpec("nano-vllm", settings={"watermark": 0.1}), "watermark has no effect under preset nano-vllm"),
         (
             EngineSpec(eviction="fifo", settings={"enable_prefix_caching": False}),
-            "no effect without prefix caching",
+            "^an eviction order has no effect without prefix caching; leave it out$",
         ),
         (EngineSpec(reservation="on-demand", settings={"watermark": 0.1}), "watermark has no effect beside another"),
-        (EngineSpec(settings={"preemption": "swap"}), "preemption by swap needs host memory: give num_host_blocks"),
-        (EngineSpec(settings={"preemption": "swop"}), "did you mean swap"),
+        (EngineSpec(settings={"preemption": "swap"}), "^preemption by swap needs host memory: give num_host_blocks$"),
+        (EngineSpec(settings={"preemption": "swop"}), "unknown preemption 'swop'; did you mean swap"),
+        (EngineSpec(settings={"watermark": 1.0}), "watermark is 1.0; it is a share of the pool"),
+        (
+            EngineSpec(settings={"enable_chunked_prefill": False, "max_num_batched_tokens": 99, "max_model_len": 100}),
+            r"without chunked prefill a step must hold a whole prompt: max_num_batched_tokens \(99\) is below",
+        ),
         (
             EngineSpec(settings={"num_host_blocks": 3, "enable_prefix_caching": False}),
-            "num_host_blocks has no effect",
+            "^num_host_blocks has no effect: nothing is swapped, and no prefix is cached$",
         ),
         (EngineSpec(settings={"num_host_blocks": -1}), "num_host_blocks is -1"),
     ],

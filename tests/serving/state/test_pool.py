@@ -125,6 +125,7 @@ def test_publication_goes_block_by_block_and_only_over_known_tokens() -> None:
     assert (first.parent, first.depth) == (None, 0)
     assert (second.parent, second.depth) == (first.content, 1)
     assert (third.parent, third.depth) == (second.content, 2)
+    assert [first.published, second.published, third.published] == [0, 1, 2]
     assert p._blocks[a.block_ids[3]].content is None
 
 
@@ -176,13 +177,15 @@ def test_sessions_are_remembered_by_the_blocks_they_leave() -> None:
 
 
 def test_hits_are_counted_while_the_content_lasts() -> None:
-    p, a, b = pool(4), state("a", range(5)), state("b", range(5))
+    p, a, b, b2 = pool(4), state("a", range(5)), state("b", range(5)), state("b2", range(5))
     admit(p, a, 5)
     admit(p, b, 5)
     assert p._blocks[a.block_ids[0]].num_hits == 1
+    admit(p, b2, 5)
     shared = a.block_ids[0]
-    p.release(a)
-    p.release(b)
+    assert p._blocks[shared].num_hits == 2
+    for holder in (a, b, b2):
+        p.release(holder)
     c = state("c", range(90, 106))
     admit(p, c, 16)
     assert p._blocks[shared].num_hits == 0
@@ -326,7 +329,8 @@ def test_nano_takes_the_newest_of_equal_blocks_and_vllm_the_oldest() -> None:
         (lambda p, a: setattr(p._blocks[0], "references", 5), "reference counts"),
         (lambda p, a: p._free.take(0), "free queue"),
         (lambda p, a: setattr(p, "_num_cached_idle", 9), "cached idle"),
-        (lambda p, a: setattr(p._blocks[a.block_ids[0]], "content", b"other"), "content"),
+        (lambda p, a: setattr(p._blocks[a.block_ids[0]], "content", b"other"), "for content it does not hold"),
+        (lambda p, a: a.block_hashes.__setitem__(1, b"other"), "a holds block 1 with the content of others"),
         (lambda p, a: p._holders.clear(), "disagrees"),
     ],
 )
