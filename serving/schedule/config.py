@@ -47,8 +47,6 @@ class EngineConfig:
         for name in ("num_host_blocks", "long_prefill_token_threshold"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use 0 for none")
-        if not 0.0 <= self.watermark < 1.0:
-            raise ConfigError(f"watermark is {self.watermark}; it is a share of the pool, from 0 up to below 1")
         if not self.enable_chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
             raise ConfigError(
                 f"without chunked prefill a step must hold a whole prompt: max_num_batched_tokens "

@@ -14,6 +14,7 @@ from serving.schedule.admission.token_bucket import TokenBucket
 from serving.schedule.engine import build_scheduler
 from serving.view import RequestView
 from tests.serving.drive import MILLISECOND_A_TOKEN
+from tests.serving.drive import step as drive
 
 SECOND = 1_000_000_000
 SMALL = {"block_size": 4, "num_blocks": 20, "max_num_seqs": 1, "max_model_len": 60}
@@ -50,6 +51,18 @@ def test_a_kv_watermark_counts_what_is_held_and_what_waits() -> None:
     scheduler.abort("c", 0)
     scheduler.abort("a", 0)
     scheduler.add(make("huge", 52, 2), 0)  # nobody else is there
+
+
+def test_a_kv_watermark_counts_who_gave_way_among_those_that_wait() -> None:
+    settings = {"block_size": 2, "num_blocks": 4, "enable_prefix_caching": False}
+    scheduler = build_scheduler("vllm", settings=settings, admission=KvWatermark(1.5))
+    for name in "ab":
+        scheduler.add(make(name, 3, 5), 0)
+    while not scheduler.waiting_ids() or scheduler.running_ids() != ["a"]:
+        drive(scheduler)
+    assert scheduler.snapshot().kv_free == 2  # a holds 3 blocks, b waits for as many
+    with pytest.raises(RequestError, match="with it 8 KV blocks are held or waited for, the most is 6"):
+        scheduler.add(make("c", 3, 1), 0)
 
 
 def test_a_token_bucket_admits_its_burst_and_then_its_rate() -> None:

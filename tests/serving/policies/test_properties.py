@@ -454,9 +454,20 @@ def slack(*running, asked: list[StepFeatures] | None = None, **targets: float) -
 def test_slack_ranks_by_the_last_moment_to_begin() -> None:
     """Due after ttft_s, or at the deadline; less the milliseconds that the prompt takes."""
     long, urgent = make("long", 10, 40), make("urgent", 20, 4, deadline=30_000_000)
-    policy = slack(ttft_s=0.5)
+    asked: list[StepFeatures] = []
+    policy = slack(ttft_s=0.5, asked=asked)
     assert policy.key(waiting(long)) == (10 + 500_000_000 - 40_000_000, 10, "long")
     assert policy.key(waiting(urgent)) == (30_000_000 - 4_000_000, 20, "urgent")
+    assert asked[-1] == StepFeatures(
+        num_seqs=1,
+        num_tokens=4,
+        num_sampled=1,
+        num_prefill_seqs=1,
+        prefill_tokens=4,
+        prefill_context=0,
+        prefill_pairs=10,
+        decode_context=0,
+    )
 
 
 def test_slack_gives_the_chunk_that_keeps_the_pace() -> None:

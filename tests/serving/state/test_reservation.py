@@ -133,6 +133,9 @@ def test_past_future_admits_if_the_peak_fits() -> None:
     assert not kept_free.admits(view(0, 6, 10), 12, 3, 3)
     kept_free.engine.num_blocks = 12
     assert kept_free.admits(view(0, 6, 10), 12, 3, 3)
+    nearly_done = bound(PastFuture(reserve=0.0), view(6, 100, 10), num_blocks=7)
+    nearly_done.finished(view(10))
+    assert nearly_done.admits(view(0, 1, 10), 12, 3, 3)  # 17 and 11 tokens after the next step
     assert bound(PastFuture(reserve=0.9), num_blocks=4).admits(view(), 12, 3, 3)
     assert not bound(PastFuture(), num_blocks=4).admits(view(), 12, 3, 2)
 
