@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import ConfigError, InvariantError, RequestError
+from serving.request import Request
 from serving.schedule.contract import Idle
 from serving.schedule.engine import build_scheduler
 from serving.schedule.policies.base import Policy, Verdict
@@ -405,3 +406,48 @@ def test_parts_that_are_given_are_the_ones_that_decide() -> None:
     assert build_scheduler("vllm", eviction=eviction)._pool._free is eviction
     assert build_scheduler("vllm")._pool.host is None
     assert build_scheduler("vllm", settings={"num_host_blocks": 5})._pool.host.num_available == 5
+
+
+class ByPriority(Policy):
+    """The more urgent displaces the less urgent."""
+
+    def key(self, request):
+        return (request.priority, request.arrival_time)
+
+    def outranks(self, waiting, running):
+        return waiting.priority < running.priority
+
+    def victim(self, running):
+        return max(running, key=self.key)
+
+
+def test_who_was_displaced_stays_out_until_its_token_in_flight_is_back() -> None:
+    settings = {
+        "block_size": 2,
+        "num_blocks": 7,
+        "max_num_batched_tokens": 8,
+        "enable_prefix_caching": False,
+        "scheduler_reserve_full_isl": False,
+        "async_scheduling": True,
+    }
+    scheduler = build_scheduler("vllm", ByPriority(), settings)
+    scheduler.add(request("long", 10, 3, priority=9), 0)
+    assert [batch(scheduler.schedule(0)) for _ in range(2)] == [{"long": 8}, {"long": 2}]
+    scheduler.complete(0, [()], 1)
+    assert batch(scheduler.schedule(1)) == {"long": 1}
+    scheduler.complete(1, [(7,)], 2)
+    scheduler.add(request("urgent", 6, 1), 2)
+    plan = scheduler.schedule(2)
+    assert (batch(plan), plan.preempted) == ({"urgent": 6}, ("long",))
+    scheduler.complete(2, [(7,)], 3)
+    assert batch(scheduler.schedule(3)) == {"long": 8}
+
+
+def test_what_is_in_flight_when_an_output_ends_is_not_published() -> None:
+    scheduler = build_scheduler("vllm", settings={"block_size": 4, "async_scheduling": True})
+    scheduler.add(Request("a", 0, (1, 2, 3), 9, stop_token_ids=(7,)), 0)
+    for now in (0, 1):
+        scheduler.schedule(now)
+    assert scheduler.complete(0, [(7,)], 2).finished == ("a",)  # the step that stores the token is in flight
+    scheduler.add(request("b", (1, 2, 3, 7, 9), 1), 2)
+    assert [admission.num_cached for admission in scheduler.schedule(2).admitted] == [0]

@@ -309,6 +309,7 @@ def test_wrong_options_are_named(order, option: str, value: float) -> None:
 
 
 def test_a_ttl_of_zero_has_no_effect_and_is_refused() -> None:
+    SessionTtl(ttl_s=0.001)
     with pytest.raises(ConfigError, match="ttl_s is 0"):
         SessionTtl(ttl_s=0)
 

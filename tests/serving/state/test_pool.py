@@ -231,6 +231,18 @@ def test_what_of_a_swapped_request_is_still_on_the_device_is_not_copied_back() -
     p.check([a])
 
 
+def test_a_swapped_request_hits_no_more_than_it_had_stored() -> None:
+    p, a, b = pool(8, host=4), state("a", range(9)), state("b", range(9))
+    admit(p, a, 6)
+    assert p.swap_out(a, 6)
+    p.release(a)
+    a.num_computed, a.num_cached = 0, 6
+    admit(p, b, 9)  # publishes the second block too
+    hits = p.hits(a)
+    assert ([block.block_id for block in hits.blocks], hits.num_tokens) == ([b.block_ids[0]], 6)
+    assert list(hits.host_block_ids) == a.host_block_ids[1:]
+
+
 def test_swap_is_refused_where_the_host_is_full_absent_or_there_is_nothing_to_keep() -> None:
     p, a = pool(4, host=2), state("a", range(9))
     admit(p, a, 9)
@@ -328,6 +340,7 @@ def test_nano_takes_the_newest_of_equal_blocks_and_vllm_the_oldest() -> None:
         (lambda p, a: a.block_ids.append(a.block_ids[0]), "twice"),
         (lambda p, a: setattr(p._blocks[0], "references", 5), "reference counts"),
         (lambda p, a: p._free.take(0), "free queue"),
+        (lambda p, a: (p._free.take(0), p._free.add([p._blocks[a.block_ids[0]]], 0)), "free queue"),
         (lambda p, a: setattr(p, "_num_cached_idle", 9), "cached idle"),
         (lambda p, a: setattr(p._blocks[a.block_ids[0]], "content", b"other"), "for content it does not hold"),
         (lambda p, a: a.block_hashes.__setitem__(1, b"other"), "a holds block 1 with the content of others"),
