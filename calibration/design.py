@@ -5,7 +5,7 @@ should look like.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, product
 from random import Random
 
@@ -79,7 +79,7 @@ def plan_of(shape: BatchShape, step_id: int, block_size: int, released: Sequence
 def next_plan(plan: Plan) -> Plan:
     """The same sequences one step later, each decoding one token: at most CONTINUED times, in the blocks they have."""
     starts = tuple(start + n for start, n in zip(plan.starts, plan.num_tokens, strict=True))
-    return replace(plan, starts=starts, num_tokens=(1,) * len(starts), admitted=(), new_blocks=(), released=())
+    return plan._replace(starts=starts, num_tokens=(1,) * len(starts), admitted=(), new_blocks=(), released=())
 
 
 def _blocks(stored: int, tokens: int, block_size: int) -> int:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from random import Random
 from typing import Any
 
@@ -53,7 +52,7 @@ class StepTimer:
         self._runner.execute(inputs)
         wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
         self._runner.accept(plan, [(FIRST_TEXT_TOKEN,)] * len(plan.request_ids))
-        return {**asdict(features(plan)), "wall_ms": wall / 1e6, "cpu_ms": cpu / 1e6}
+        return {**features(plan)._asdict(), "wall_ms": wall / 1e6, "cpu_ms": cpu / 1e6}
 
     def clear(self) -> None:
         """Have the runner forget the last sequences, so that it can serve requests again."""

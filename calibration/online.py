@@ -4,7 +4,6 @@ The engine serves workloads with load generator and consumer alive, as it will w
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -25,7 +24,7 @@ def step_rows(receipts: Sequence[StepReceipt]) -> pd.DataFrame:
         delivered = any(receipt.outcome.num_accepted)
         rows.append(
             {
-                **asdict(features(receipt.plan)),
+                **features(receipt.plan)._asdict(),
                 "schedule_ms": (receipt.launch_at - receipt.schedule_at) / 1e6,
                 "execute_ms": (receipt.host_at - receipt.launch_at) / 1e6,
                 "complete_ms": float("nan") if gap is None else gap / 1e6,

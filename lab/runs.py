@@ -11,7 +11,8 @@ from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
 from records.profile_cost import ProfileCost
-from records.run import RunData, RunRecord, read_run, write_run
+from records.request_rows import arrival_order
+from records.run import RunData, RunRecord, new_run, read_run, write_run
 from serving.cost import CostModel, features
 from serving.errors import ConfigError, RequestError, WorkloadError
 from serving.request import Request
@@ -45,43 +46,56 @@ def simulate_run(
     force: bool = False,
     speed_of: Sequence[Manifest] = (),
     host_link: float | None = None,
+    plain: bool = False,
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
 
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
     told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
     host_link: bytes a second between device and host memory, in place of the profile's.
+    plain: each step listed in full, and an event for everything: slower, the same record.
     """
-    from sim.simulate import simulate
+    from sim.simulate import stream
 
     profile_sha256 = profile.sha256()
     if host_link is not None:
         profile = _with_host_link(profile, host_link, spec)
     spec = _sized(spec, profile.kv.num_blocks, profile.kv.block_size)
-    scheduler = build(spec, cost=ProfileCost(profile), load=load_class)
+    truth = Truth(workload)
+    scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
     requests = _servable(workload, scheduler, told_by)
-    recorded = RecordedScheduler(scheduler)
+    recorded = RecordedScheduler(scheduler, truth.placeholders)
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
     cost = ProfileCost(profile)
-    run = simulate(requests, Truth(workload), recorded, cost)
-    manifest = Manifest(
-        world="simulated",
-        engine=_identity(spec, told_by, scheduler),
-        workload=_workload_identity(workload),
-        model=profile.model,
-        profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
-        conditions={
-            "outside_hull": _outside_hull(cost, run.receipts),
-            "profile_probe_ms": (profile.probe or {}).get("ms"),
-            "step_times_scaled_by": factor,
-            "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
-        },
-        unvalidated=_unvalidated(profile, scheduler),
-    )
-    data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
-    write_run(folder, manifest, data, force=force)
+    outside = _OutsideHull(cost)
+    with new_run(folder, arrival_order(requests), force) as run:
+
+        def tell(receipt: StepReceipt) -> None:
+            outside.add(receipt)
+            run.step(receipt)
+            for line in recorded.lines():
+                run.log(line)
+
+        rejected = stream(requests, truth, recorded, cost, tell, plain)
+        for line in recorded.lines():
+            run.log(line)
+        manifest = Manifest(
+            world="simulated",
+            engine=_identity(spec, told_by, scheduler),
+            workload=_workload_identity(workload),
+            model=profile.model,
+            profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
+            conditions={
+                "outside_hull": outside.share(),
+                "profile_probe_ms": (profile.probe or {}).get("ms"),
+                "step_times_scaled_by": factor,
+                "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
+            },
+            unvalidated=_unvalidated(profile, scheduler),
+        )
+        run.finish(manifest, rejected)
     return read_run(folder)
 
 
@@ -203,14 +217,22 @@ def _workload_identity(workload: Workload) -> WorkloadIdentity:
     return WorkloadIdentity(name=workload.name, sha256=workload.sha256, num_requests=len(workload.requests))
 
 
-def _outside_hull(cost: ProfileCost, receipts: Sequence[StepReceipt]) -> dict[str, float]:
+class _OutsideHull:
     """How many steps, and what share of simulated step time, lie outside the batches the profile measured."""
-    outside = [r for r in receipts if cost.outside_hull(features(r.plan))]
-    total = sum(r.host_at - r.launch_at for r in receipts)
-    return {
-        "steps": len(outside),
-        "time_share": sum(r.host_at - r.launch_at for r in outside) / total if total else 0.0,
-    }
+
+    def __init__(self, cost: ProfileCost) -> None:
+        self._cost = cost
+        self._steps = self._time = self._total = 0
+
+    def add(self, receipt: StepReceipt) -> None:
+        duration = receipt.host_at - receipt.launch_at
+        self._total += duration
+        if self._cost.outside_hull(features(receipt.plan)):
+            self._steps += 1
+            self._time += duration
+
+    def share(self) -> dict[str, float]:
+        return {"steps": self._steps, "time_share": self._time / self._total if self._total else 0.0}
 
 
 def _unvalidated(profile: Profile, scheduler: Scheduler) -> list[str]:

@@ -7,23 +7,28 @@ A line each, as a JSON object; "at" is in seconds:
     {"type": "complete", "at": s, "step_id": n, "tokens": [[...], ...]}
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from records.units import nanoseconds, seconds
 from serving.errors import RequestError
 from serving.request import Request
-from serving.schedule.contract import Idle, Outcome, Plan, SchedulerLike, Snapshot
+from serving.schedule.contract import Decodes, Idle, Outcome, Plan, SchedulerLike, Snapshot
+from serving.schedule.steady import TokensOf
 
 
 class RecordedScheduler:
     """A scheduler that behaves as the one inside, and keeps what it was told.
 
-    In the loop it only appends a tuple a call; lines() does the rest afterwards.
+    In the loop it only appends a tuple a call; lines() does the rest. tokens_of: of a scheduler that counts decodes
+    (serving/schedule/counting.py), what the steps sample, to log it as if everybody were listed.
     """
 
-    def __init__(self, scheduler: SchedulerLike) -> None:
+    def __init__(self, scheduler: SchedulerLike, tokens_of: TokensOf | None = None) -> None:
         self._scheduler = scheduler
+        self._tokens_of = tokens_of
+        self._counted: dict[str, Iterator[int]] = {}  # to the tokens still to come
+        self._decodes: dict[int, Decodes] = {}  # of the steps in flight
         self._log: list[tuple[str, int, Any, Any]] = []
 
     def add(self, request: Request, now: int) -> None:
@@ -41,11 +46,27 @@ class RecordedScheduler:
     def schedule(self, now: int) -> Plan | Idle:
         plan = self._scheduler.schedule(now)
         self._log.append(("schedule", now, None if isinstance(plan, Idle) else plan.step_id, None))
+        if isinstance(plan, Plan) and plan.decodes is not None:
+            self._decodes[plan.step_id] = plan.decodes
         return plan
 
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
-        self._log.append(("complete", now, step_id, tokens))
-        return self._scheduler.complete(step_id, tokens, now)
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
+        decodes = self._decodes.pop(step_id, None)
+        all_tokens = tokens if decodes is None else [*self._counted_tokens(decodes), *tokens]
+        self._log.append(("complete", now, step_id, all_tokens))
+        outcome = self._scheduler.complete(step_id, tokens, now, ended)
+        if decodes is not None:
+            for request_id in outcome.finished:
+                self._counted.pop(request_id, None)
+        return outcome
+
+    def _counted_tokens(self, decodes: Decodes) -> list[tuple[int]]:
+        assert self._tokens_of is not None
+        for request_id in decodes.left:
+            del self._counted[request_id]
+        for request_id, start, prompt_len in decodes.joined:
+            self._counted[request_id] = iter(self._tokens_of(request_id, start + 1 - prompt_len, None))
+        return [(next(tokens),) for tokens in self._counted.values()] if decodes.num_seqs else []
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()
@@ -59,8 +80,9 @@ class RecordedScheduler:
         return self._scheduler.max_in_flight
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log so far, as JSON values."""
-        return [_line(*entry) for entry in self._log]
+        """What was told since the last call, as JSON values."""
+        log, self._log = self._log, []
+        return [_line(*entry) for entry in log]
 
 
 def _line(kind: str, now: int, what: Any, more: Any) -> dict[str, Any]:

@@ -8,12 +8,13 @@ The same run gives the same bytes under the same version of pyarrow, which write
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -23,12 +24,16 @@ from pydantic import ValidationError
 from records.atomic import new_folder
 from records.json_values import explain, pretty_json
 from records.manifest import VERSION, FileIdentity, Manifest
+from records.request_rows import RequestHead, RequestRows, arrival_order
+from records.schema import STEPS
+from records.step_rows import StepRows
 from records.summary import summarize_run
-from records.tables import arrival_order, requests_table, steps_table
 from serving.errors import RecordError
 from serving.request import Request
 from serving.schedule.contract import StepReceipt
 
+STEPS_A_ROW_GROUP = 4096
+_PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
 FILES = ("requests.parquet", "steps.parquet", "inputs.jsonl", "summary.json")
 
 
@@ -76,35 +81,82 @@ class RunRecord:
 
 
 def write_run(folder: Path, manifest: Manifest, data: RunData, force: bool = False) -> None:
-    """Write a run record; manifest.files is filled in here. force: replace a record that is there.
+    """Write a run record of a run that is over; see new_run()."""
+    with new_run(folder, arrival_order(data.requests), force) as run:
+        for receipt in data.receipts:
+            run.step(receipt)
+        for line in data.inputs:
+            run.log(line)
+        run.finish(manifest, data.rejected)
 
+
+@contextmanager
+def new_run(folder: Path, heads: Iterable[RequestHead], force: bool = False) -> "Iterator[RunWriter]":
+    """A run record that is written while the run goes on, and is in its place when the block ends.
+
+    heads: the requests in order of arrival and id, which is that of rows. force: replace a record that is there.
     Errors: RecordError where the folder cannot be written or holds something else; what was there stays then.
     """
-    requests = arrival_order(data.requests)
-    steps = steps_table(requests, data.receipts)  # first: it checks that the steps are those of the requests
-    told = requests_table(requests, data.rejected, _aborted(data), data.receipts)
-    tables = {"requests.parquet": told, "steps.parquet": steps}
-    with new_folder(folder, force) as new:
-        for name, table in tables.items():
-            pq.write_table(table, new / name, compression="zstd", compression_level=3, version="2.6")
-        with open(new / "inputs.jsonl", "w", encoding="utf-8", newline="\n") as file:
-            for line in data.inputs:
-                file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
-        summary = summarize_run(tables["requests.parquet"], len(data.receipts))
-        (new / "summary.json").write_bytes(pretty_json(summary))
-        rows = {name: table.num_rows for name, table in tables.items()} | {"inputs.jsonl": len(data.inputs)}
-        files = {name: FileIdentity(sha256=_sha256(new / name), rows=rows.get(name)) for name in FILES}
-        (new / "manifest.json").write_bytes(manifest.model_copy(update={"files": files}).to_json())
+    rows = RequestRows(heads)
+    with new_folder(folder, force) as new, RunWriter(new, rows) as run:
+        yield run
 
 
-def _aborted(data: RunData) -> Iterator[str]:
-    """An abort of a request that has not been added, or has ended, has no effect; the latter is seen to elsewhere."""
-    added: set[str] = set()
-    for line in data.inputs:
+class RunWriter:
+    """step() and log() in order, as often as there is something to tell; then finish(), once."""
+
+    def __init__(self, folder: Path, requests: RequestRows) -> None:
+        self._folder = folder
+        self._requests = requests
+        self._steps = StepRows(requests.row)
+        self._num_steps = self._num_lines = 0
+        self._added: set[str] = set()
+        self._aborted: list[str] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as files:
+            path = self._folder / "steps.parquet"
+            self._table = files.enter_context(pq.ParquetWriter(path, STEPS, **_PARQUET))
+            path = self._folder / "inputs.jsonl"
+            self._log = files.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._files.close()
+
+    def step(self, receipt: StepReceipt) -> None:
+        """A step that ran. Errors: InvariantError if it names a request that is not among those of the run."""
+        self._steps.add(receipt)
+        self._requests.add(receipt)
+        self._num_steps += 1
+        if len(self._steps) == STEPS_A_ROW_GROUP:
+            self._table.write_table(self._steps.take())
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """A line of the replay log (inputs.py)."""
+        self._log.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+        self._num_lines += 1
         if line["type"] == "add":
-            added.add(line["request"]["request_id"])
-        elif line["type"] == "abort" and line["request_id"] in added:
-            yield line["request_id"]
+            self._added.add(line["request"]["request_id"])
+        elif line["type"] == "abort" and line["request_id"] in self._added:
+            self._aborted.append(line["request_id"])
+
+    def finish(self, manifest: Manifest, rejected: Mapping[str, str]) -> None:
+        """rejected: request id -> reason. manifest.files is filled in here."""
+        if len(self._steps):
+            self._table.write_table(self._steps.take())
+        self._files.close()
+        folder, requests = self._folder, self._requests.table(rejected, self._aborted)
+        pq.write_table(requests, folder / "requests.parquet", **_PARQUET)
+        (folder / "summary.json").write_bytes(pretty_json(summarize_run(requests, self._num_steps)))
+        rows = {
+            "requests.parquet": requests.num_rows,
+            "steps.parquet": self._num_steps,
+            "inputs.jsonl": self._num_lines,
+        }
+        files = {name: FileIdentity(sha256=_sha256(folder / name), rows=rows.get(name)) for name in FILES}
+        (folder / "manifest.json").write_bytes(manifest.model_copy(update={"files": files}).to_json())
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -1,7 +1,5 @@
 """The columns of requests.parquet and steps.parquet: type, unit and meaning, kept in the files as field metadata."""
 
-from dataclasses import fields
-
 import pyarrow as pa
 
 from serving.cost import StepFeatures
@@ -69,7 +67,7 @@ _SNAPSHOT = {
     "kv_free": ("tokens", "the remaining slots"),
 }
 assert tuple(_FEATURES) == StepFeatures.names()
-assert tuple(_SNAPSHOT) == tuple(f.name for f in fields(Snapshot))
+assert tuple(_SNAPSHOT) == Snapshot._fields
 
 _ROW = "row in requests.parquet"
 STEP_LISTS = (

@@ -3,6 +3,8 @@
 from serving.schedule.contract import Outcome, Plan
 from serving.view import EngineView, RequestView
 
+NOTICES = ("arrived", "admitted", "first_token", "preempted", "finished", "aborted")
+
 
 class Component:
     """Base of policies, admission controls and reservations. A subclass is a dataclass; its fields are its options.

@@ -3,14 +3,12 @@
 The same features() serves fitting (calibration) and prediction (sim), so the two cannot drift apart.
 """
 
-from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from serving.schedule.contract import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class StepFeatures:
+class StepFeatures(NamedTuple):
     """The shape of a batch, all counts.
 
     A sequence is decode-shaped when the step computes one token of it, else prefill-shaped.
@@ -35,7 +33,7 @@ class StepFeatures:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(f.name for f in fields(cls))
+        return cls._fields
 
 
 def features(plan: Plan) -> StepFeatures:
@@ -48,11 +46,15 @@ def features(plan: Plan) -> StepFeatures:
             prefill_tokens += n
             prefill_context += start
             prefill_pairs += n * start + n * (n + 1) // 2
-    num_seqs = len(plan.request_ids)
+    num_seqs, num_sampled = len(plan.request_ids), sum(plan.samples)
+    if plan.decodes is not None:
+        num_seqs += plan.decodes.num_seqs
+        num_sampled += plan.decodes.num_seqs
+        decode_context += plan.decodes.context
     return StepFeatures(
         num_seqs=num_seqs,
         num_tokens=prefill_tokens + num_seqs - num_prefill,
-        num_sampled=sum(plan.samples),
+        num_sampled=num_sampled,
         num_prefill_seqs=num_prefill,
         prefill_tokens=prefill_tokens,
         prefill_context=prefill_context,

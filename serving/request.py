@@ -6,6 +6,7 @@ The true output length is not here: only the world outside the scheduler knows i
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Status(Enum):
     ABORTED = "aborted"
 
 
+class Counted(Protocol):
+    def settle(self) -> None:
+        """Bring the lengths of its request up to date."""
+
+
 @dataclass(slots=True, eq=False)
 class RequestState:
     """The scheduler's own record of a request; nobody else changes it, policies read it through serving/view.py.
@@ -64,6 +70,7 @@ class RequestState:
     admitted_at_output: output tokens it had when it was last admitted.
     num_stale: tokens sampled by steps in flight from before its preemption.
     host_block_ids: its KV on the host, while it waits after a preemption by swap.
+    counted: set while its decodes are counted (schedule/steady.py): lengths here are behind until it is settled.
     """
 
     request: Request
@@ -85,6 +92,7 @@ class RequestState:
     num_preemptions: int = 0
     admitted_at_output: int = 0
     num_stale: int = 0
+    counted: "Counted | None" = None
 
     @classmethod
     def of(cls, request: Request, max_model_len: int) -> "RequestState":

@@ -76,16 +76,16 @@ class RequestView:
     @property
     def num_tokens(self) -> int:
         """Prompt and output so far."""
-        return len(self._state.token_ids)
+        return len(self._settled().token_ids)
 
     @property
     def num_output(self) -> int:
-        return self._state.num_output
+        return self._settled().num_output
 
     @property
     def num_computed(self) -> int:
         """Tokens whose KV is stored, those of the step in flight included."""
-        return self._state.num_computed
+        return self._settled().num_computed
 
     @property
     def num_cached(self) -> int:
@@ -100,6 +100,12 @@ class RequestView:
     def num_blocks(self) -> int:
         """KV blocks it holds, shared ones included."""
         return len(self._state.block_ids)
+
+    def _settled(self) -> RequestState:
+        state = self._state
+        if state.counted is not None:
+            state.counted.settle()
+        return state
 
 
 def _stated(view: RequestView, name: str, value: int | None) -> int:

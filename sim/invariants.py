@@ -157,10 +157,10 @@ class Watched:
         self.check()
         return plan
 
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
         check_i3(self, now)
         try:
-            outcome = self.scheduler.complete(step_id, tokens, now)
+            outcome = self.scheduler.complete(step_id, tokens, now, ended)
         except InvariantError:
             self.check()
             raise

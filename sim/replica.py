@@ -8,9 +8,8 @@ while one executes; the device executes them one after the other, and the oldest
 """
 
 from collections import deque
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
 
 import simpy
 
@@ -18,11 +17,11 @@ from serving.cost import CostModel, StepFeatures, features
 from serving.errors import RequestError
 from serving.request import Request
 from serving.schedule.contract import Idle, Plan, SchedulerLike, Snapshot, StepReceipt
+from sim.endings import Endings
 from workloads.truth import Truth
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     plan: Plan
     snapshot: Snapshot
     shape: StepFeatures
@@ -32,15 +31,30 @@ class _Step:
 
 
 class Replica:
-    """receipts: one a step that ran. rejected: request id -> why the engine could never serve it."""
+    """tell: gets a receipt for each step that ran, in order. rejected: request id -> why it could never be served.
 
-    def __init__(self, env: simpy.Environment, scheduler: SchedulerLike, cost: CostModel, truth: Truth) -> None:
-        self.receipts: list[StepReceipt] = []
+    plain: an event for everything. Otherwise the replica's own clock runs ahead, without events, for as long as
+    nothing else happens in the environment.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        scheduler: SchedulerLike,
+        cost: CostModel,
+        truth: Truth,
+        tell: Callable[[StepReceipt], None],
+        plain: bool = False,
+    ) -> None:
         self.rejected: dict[str, str] = {}
+        self.now = 0
         self._env = env
         self._scheduler = scheduler
         self._cost = cost
         self._truth = truth
+        self._tell = tell
+        self._plain = plain
+        self._endings = Endings(truth)
         self._inbox: list[Request] = []
         self._arrived = env.event()
         env.process(self._run())
@@ -50,45 +64,65 @@ class Replica:
         if not self._arrived.triggered:
             self._arrived.succeed()
 
-    def _now(self) -> int:
-        return int(self._env.now)
-
     def _run(self) -> Generator[simpy.Event, Any, None]:
-        env, scheduler, cost = self._env, self._scheduler, self._cost
+        scheduler, cost = self._scheduler, self._cost
         in_flight: deque[_Step] = deque()
         device_free_at = 0
         while True:
-            yield env.timeout(0)  # what else arrives at this instant is in the inbox after this
+            if not self._is_alone_until(self.now):
+                yield self._at(self.now)  # what else arrives at this instant is in the inbox after this
             self._take_arrivals()
-            schedule_at = self._now()
+            schedule_at = self.now
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle) and not in_flight:
                 yield self._new_input(plan.wake_at)
+                self.now = int(self._env.now)
                 continue
             if isinstance(plan, Plan):
                 snapshot = scheduler.snapshot()
                 shape = features(plan)
-                yield env.timeout(cost.schedule_time(shape))
-                launch_at = max(self._now(), device_free_at)
+                ready_at = schedule_at + cost.schedule_time(shape)
+                if not self._is_alone_until(ready_at):
+                    yield self._at(ready_at)
+                launch_at = max(ready_at, device_free_at)
                 device_free_at = launch_at + cost.copy_time(len(plan.copies)) + cost.execute_time(shape)
                 in_flight.append(_Step(plan, snapshot, shape, schedule_at, launch_at, device_free_at))
                 if len(in_flight) < scheduler.max_in_flight:
                     continue
             step = in_flight.popleft()
-            yield env.timeout(max(0, step.host_at - self._now()))
-            host_at = self._now()
-            tokens = self._truth.answer(step.plan, overrun=scheduler.max_in_flight - 1)
-            outcome = scheduler.complete(step.plan.step_id, tokens, host_at)
-            delivered_at = host_at + (cost.return_time(step.shape) if any(outcome.num_accepted) else 0)
-            self.receipts.append(
-                StepReceipt(step.plan, outcome, step.snapshot, step.schedule_at, step.launch_at, host_at, delivered_at)
-            )
-            yield env.timeout(cost.complete_time(step.shape))
+            host_at = max(self.now, step.host_at)
+            if not self._is_alone_until(host_at):
+                yield self._at(host_at)
+            self._tell(self._complete(step, host_at))
+            ready_at = host_at + cost.complete_time(step.shape)
+            if not self._is_alone_until(ready_at):
+                yield self._at(ready_at)
+
+    def _complete(self, step: _Step, host_at: int) -> StepReceipt:
+        plan, scheduler = step.plan, self._scheduler
+        tokens = self._truth.answer(plan, overrun=scheduler.max_in_flight - 1)
+        outcome = scheduler.complete(plan.step_id, tokens, host_at, self._endings.told(plan))
+        delivers = any(outcome.num_accepted) or (plan.decodes is not None and plan.decodes.num_seqs > 0)
+        delivered_at = host_at + (self._cost.return_time(step.shape) if delivers else 0)
+        return StepReceipt(plan, outcome, step.snapshot, step.schedule_at, step.launch_at, host_at, delivered_at)
+
+    def _is_alone_until(self, at: int) -> bool:
+        """Set the clock ahead if nothing else happens until then, `at` included."""
+        if self._plain or at >= self._env.peek():
+            return False
+        self.now = at
+        return True
+
+    def _at(self, at: int) -> simpy.Event:
+        self.now = at
+        return self._env.timeout(at - self._env.now)
 
     def _take_arrivals(self) -> None:
+        if not self._inbox:
+            return
         for request in sorted(self._inbox, key=lambda r: r.request_id):
             try:
-                self._scheduler.add(request, self._now())
+                self._scheduler.add(request, self.now)
             except RequestError as error:
                 self.rejected[request.request_id] = str(error)
         self._inbox.clear()
@@ -97,4 +131,4 @@ class Replica:
         self._arrived = self._env.event()
         if wake_at is None:
             return self._arrived
-        return self._arrived | self._env.timeout(wake_at - self._now())
+        return self._arrived | self._env.timeout(wake_at - self._env.now)

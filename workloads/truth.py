@@ -35,6 +35,20 @@ class Truth:
         self._last(request_id, index)
         return self._first_placeholder[request_id] + index
 
+    def output_len(self, request_id: str) -> int:
+        return self._last(request_id, 0) + 1
+
+    def placeholders(self, request_id: str, index: int, count: int | None = None) -> list[int]:
+        """Output tokens from number `index` on in such a world, `count` of them; None: to the end of the output."""
+        length = self.output_len(request_id)
+        end = length if count is None else index + count
+        self._last(request_id, end - 1)
+        first = self._first_placeholder[request_id]
+        tokens = list(range(first + index, first + end))
+        if end == length:
+            tokens[-1] = EOS_TOKEN_ID
+        return tokens
+
     def answer(
         self, plan: Plan, sampled: Sequence[int | None] | None = None, overrun: int = 0
     ) -> list[tuple[int, ...]]:

@@ -12,7 +12,7 @@ the token. After that an instant belongs to decode until the last token is on th
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from serving.schedule.contract import StepReceipt
+from serving.schedule.contract import Decodes, StepReceipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +52,40 @@ class Timeline:
 
 
 @dataclass(slots=True)
-class _Track:
+class Track:
+    """What the steps so far told of a request. Instants in integer nanoseconds, -1: not yet.
+
+    first_scheduled_at: schedule() call of the step that admitted it.
+    """
+
+    first_scheduled_at: int = -1
+    num_preemptions: int = 0
+    num_cached: int = 0
+    finished: bool = False
     steps: list[tuple[int, int, int]] = field(default_factory=list)  # (schedule, launch, host) up to the first token
     token_times: list[int] = field(default_factory=list)
     first_host: int = -1
     last_host: int = -1
-    num_preemptions: int = 0
-    num_cached: int = -1
-    finished: bool = False
+    counted_from: int = -1  # index of its first step in Timekeeper._counted, while its decodes are counted
 
 
-def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> dict[str, Timeline]:
-    """Timelines of the requests that received at least one token; the others have none to tell."""
-    tracks = {request_id: _Track() for request_id in arrivals}
-    for receipt in receipts:
-        plan, outcome = receipt.plan, receipt.outcome
+class Timekeeper:
+    """Told of each step that ran, in order, it knows the timeline of each request that was not forgotten."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, Track] = {}
+        self._hosts: list[int] = []  # of the steps that counted decodes (serving/schedule/counting.py)
+        self._delivered: list[int] = []
+
+    def add(self, receipt: StepReceipt) -> None:
+        tracks, plan, outcome = self._tracks, receipt.plan, receipt.outcome
+        if plan.decodes is not None:
+            self._count(plan.decodes, receipt)
         for request_id in plan.preempted:
             tracks[request_id].num_preemptions += 1
-        for admission in plan.admitted:
-            track = tracks[admission.request_id]
-            if track.num_cached < 0:
-                track.num_cached = admission.num_cached
+        for request_id, _, num_cached in plan.admitted:
+            if request_id not in tracks:
+                tracks[request_id] = Track(receipt.schedule_at, num_cached=num_cached)
         for request_id, accepted in zip(plan.request_ids, outcome.num_accepted, strict=True):
             track = tracks[request_id]
             if track.first_host < 0:
@@ -84,12 +97,50 @@ def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> d
                 track.token_times.extend([receipt.delivered_at] * accepted)
         for request_id in outcome.finished:
             tracks[request_id].finished = True
-    return {
-        request_id: _timeline(arrivals[request_id], track) for request_id, track in tracks.items() if track.token_times
-    }
+            self._catch_up(tracks[request_id])
+
+    def track(self, request_id: str) -> Track | None:
+        """None: it was never admitted."""
+        track = self._tracks.get(request_id)
+        if track is not None and track.counted_from >= 0:
+            self._catch_up(track)
+            track.counted_from = len(self._hosts)
+        return track
+
+    def timeline(self, request_id: str, arrival_at: int) -> Timeline | None:
+        """None: it has received no token."""
+        track = self.track(request_id)
+        return _timeline(arrival_at, track) if track is not None and track.token_times else None
+
+    def forget(self, request_id: str) -> None:
+        self._tracks.pop(request_id, None)
+
+    def _count(self, decodes: Decodes, receipt: StepReceipt) -> None:
+        for request_id in decodes.left:
+            self._catch_up(self._tracks[request_id])
+        for joined in decodes.joined:
+            self._tracks[joined.request_id].counted_from = len(self._hosts)
+        if decodes.num_seqs:
+            self._hosts.append(receipt.host_at)
+            self._delivered.append(receipt.delivered_at)
+
+    def _catch_up(self, track: Track) -> None:
+        if 0 <= track.counted_from < len(self._hosts):
+            track.token_times += self._delivered[track.counted_from :]
+            track.last_host = self._hosts[-1]
+        track.counted_from = -1
 
 
-def _timeline(arrival: int, track: _Track) -> Timeline:
+def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> dict[str, Timeline]:
+    """Timelines of the requests that received at least one token; the others have none to tell."""
+    keeper = Timekeeper()
+    for receipt in receipts:
+        keeper.add(receipt)
+    told = {request_id: keeper.timeline(request_id, arrival_at) for request_id, arrival_at in arrivals.items()}
+    return {request_id: timeline for request_id, timeline in told.items() if timeline is not None}
+
+
+def _timeline(arrival: int, track: Track) -> Timeline:
     first_delivered, last_delivered = track.token_times[0], track.token_times[-1]
     executing = _union([(launch, host) for _, launch, host in track.steps], arrival, track.first_host)
     busy = _union([(schedule, host) for schedule, _, host in track.steps], arrival, track.first_host)

@@ -7,18 +7,18 @@
 
 Times are integer nanoseconds since the start of the run. Simultaneous events are told to the scheduler in
 this order: completions, aborts, arrivals (by request id), timers.
+
+What passes is immutable: named tuples, which cost a third of a frozen dataclass to make, several times a step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from serving.request import Request
 from serving.state.host_tier import Copy
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(NamedTuple):
     """Nothing runs in this step.
 
     wake_at: when to ask again without new input; None: only new input, or the end of a step in flight, changes it.
@@ -30,8 +30,7 @@ class Idle:
     preempted: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A request enters the batch: first time, or again after a preemption.
 
     token_ids: prompt, and the output so far if it was preempted.
@@ -43,8 +42,29 @@ class Admission:
     num_cached: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Joined(NamedTuple):
+    """A request that is counted from now on: see Decodes. start: tokens of it whose KV is stored."""
+
+    request_id: str
+    start: int
+    prompt_len: int
+
+
+class Decodes(NamedTuple):
+    """Requests that get one token each, as in the step before: counted, not listed (counting.py).
+
+    They come before the listed ones in the batch, in the order in which they joined.
+    num_seqs: how many; 0: no decodes in this step. context: KV tokens that they read, their own new ones included.
+    left, then joined: who has ceased to be counted since the plan before, other than by finishing, and who has begun.
+    """
+
+    num_seqs: int
+    context: int
+    left: tuple[str, ...]
+    joined: tuple[Joined, ...]
+
+
+class Plan(NamedTuple):
     """One step, self-contained: a runner needs nothing else to execute it.
 
     Columns of equal length, one entry a request, in batch order:
@@ -60,6 +80,7 @@ class Plan:
     released: finished or aborted since the last plan, so a runner may forget them. Released and preempted come
     before admitted: a request can be preempted and admitted again by one plan.
     copies: KV that moves between device and host before anything is computed, in this order.
+    decodes: further requests of the batch, which the columns leave out; only a simulation asks for such plans.
     """
 
     step_id: int
@@ -73,18 +94,17 @@ class Plan:
     preempted: tuple[str, ...]
     released: tuple[str, ...]
     copies: tuple[Copy, ...] = ()
+    decodes: Decodes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What complete() did: per request of the plan, in batch order, how many tokens were accepted; who finished."""
+class Outcome(NamedTuple):
+    """What complete() did: per request that the plan lists, how many tokens were accepted; and who finished."""
 
     num_accepted: tuple[int, ...]
     finished: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The engine after schedule(): queue lengths, and where every token slot of the KV pool is.
 
     tokens_stored + tail_waste + reserved_unused + cached_idle + free = total, in tokens.
@@ -103,8 +123,7 @@ class Snapshot:
     kv_free: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepReceipt:
+class StepReceipt(NamedTuple):
     """A step that ran, in any world.
 
     schedule_at: schedule() was called; launch_at: inputs were prepared and execution began;
@@ -132,8 +151,11 @@ class SchedulerLike(Protocol):
 
     def schedule(self, now: int) -> Plan | Idle: ...
 
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
-        """Feed back sampled tokens, per request of the plan in batch order; () where nothing was sampled."""
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
+        """Feed back sampled tokens, per request that the plan lists, in batch order; () where nothing was sampled.
+
+        ended: of those that it only counts, who has its last token with this step.
+        """
 
     def snapshot(self) -> Snapshot: ...
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from serving.request import RequestState, Status
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import Admission, Plan
+from serving.schedule.contract import Admission, Decodes, Plan
 from serving.schedule.guard import Guard
 from serving.state.pool import BlockPool, Hits
 
@@ -13,7 +13,7 @@ class Draft:
     """running: the engine's own list, in admission order. guard: the policy, its queue, and the reservation.
 
     budget: tokens the step may still compute. batch, starts, counts, samples: columns of the plan so far.
-    admitted, preempted: in order. held_back: whether the policy kept somebody out who might have come in.
+    admitted, preempted, new_blocks: in order. held_back: whether the policy kept somebody out who might have come in.
     """
 
     def __init__(self, config: EngineConfig, guard: Guard, pool: BlockPool, running: list[RequestState]) -> None:
@@ -29,7 +29,11 @@ class Draft:
         self.preempted: list[RequestState] = []
         self.held_back = False
         self.admitted: list[RequestState] = []
-        self._new_blocks: dict[RequestState, tuple[int, ...]] = {}
+        self.new_blocks: dict[RequestState, tuple[int, ...]] = {}
+
+    @property
+    def num_seqs(self) -> int:
+        return len(self.batch)
 
     def schedule(self, state: RequestState, num_tokens: int) -> None:
         """Put a request into the batch. Its blocks must be there."""
@@ -58,7 +62,7 @@ class Draft:
             if end > state.capacity:
                 if not pool.num_free:
                     break
-                self._new_blocks[state] = pool.grow(state, 1)
+                self.new_blocks[state] = pool.grow(state, 1)
             if publishes and end >= state.publish_at:
                 pool.publish(state, end)
             state.num_computed = end
@@ -73,7 +77,7 @@ class Draft:
 
     def grow(self, state: RequestState, num_blocks: int) -> None:
         """Append blocks to the table of a running request, at most once in a step."""
-        self._new_blocks[state] = self.pool.grow(state, num_blocks)
+        self.new_blocks[state] = self.pool.grow(state, num_blocks)
 
     def admit(self, state: RequestState, hits: Hits, num_tokens: int, held: int) -> None:
         """A waiting request gets its hits and blocks for `held` tokens, and computes num_tokens in this step."""
@@ -81,7 +85,7 @@ class Draft:
         self.pool.admit(state, hits, self.pool.blocks_for(held))
         state.num_computed = state.num_cached = hits.num_tokens
         state.admitted_at_output = state.num_output
-        self._new_blocks[state] = tuple(state.block_ids)
+        self.new_blocks[state] = tuple(state.block_ids)
         self.admitted.append(state)
         self.schedule(state, num_tokens)
         if repaired is not None:  # published, never computed: see docs/architecture.md, The publish hazard
@@ -102,7 +106,7 @@ class Draft:
         The caller has taken it out of running.
         """
         stored = self._undo(state) if state in self.batch else state.num_computed
-        self._new_blocks.pop(state, None)
+        self.new_blocks.pop(state, None)
         state.num_stale = state.num_tokens - len(state.token_ids)
         state.num_tokens = len(state.token_ids)
         swapped = self.config.preemption == "swap" and self.pool.swap_out(state, stored)
@@ -145,8 +149,12 @@ class Draft:
             admitted=tuple(
                 Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self.admitted
             ),
-            new_blocks=tuple((state.request_id, blocks) for state, blocks in self._new_blocks.items()),
+            new_blocks=tuple((state.request_id, blocks) for state, blocks in self.new_blocks.items()),
             preempted=tuple(state.request_id for state in preempted),
             released=released,
             copies=copies,
+            decodes=self._decodes(),
         )
+
+    def _decodes(self) -> Decodes | None:
+        return None

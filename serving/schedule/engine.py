@@ -10,17 +10,21 @@ from serving.names import known
 from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.admission.registry import ADMISSIONS
 from serving.schedule.config import EngineConfig
+from serving.schedule.counting import CountingScheduler
 from serving.schedule.policies.base import Policy
 from serving.schedule.policies.registry import POLICIES
 from serving.schedule.presets import PRESETS
 from serving.schedule.scheduler import Parts, Scheduler
 from serving.schedule.spec import construct, make, split
+from serving.schedule.steady import TokensOf
 from serving.state.eviction.base import Eviction
 from serving.state.eviction.registry import EVICTIONS
+from serving.state.eviction.reuse_order import Lru
 from serving.state.host_tier import HostTier
 from serving.state.pool import BlockPool
 from serving.state.reservation.base import Reservation
 from serving.state.reservation.registry import RESERVATIONS
+from serving.state.uncached_pool import UncachedPool
 
 ADMITS_BY = ("watermark", "scheduler_reserve_full_isl")
 """Settings that the vllm preset's own reservation obeys, and no other."""
@@ -48,8 +52,10 @@ def build(
     cost: CostModel | None = None,
     load: Callable[[str], type | None] = lambda name: None,
     refuses_impossible: bool = True,
+    tokens_of: TokensOf | None = None,
 ) -> Scheduler:
     """A fresh scheduler. cost: what a policy may predict step times with. load: finds a class that has no name here.
+    tokens_of: given by a world that takes plans which count decodes (counting.py); it gets them where that is possible.
 
     Errors: ConfigError naming what is unknown, contradicts, or has no effect, and the nearest that is known.
     """
@@ -73,6 +79,7 @@ def build(
         admission=part("admission", spec.admission, ADMISSIONS, AdmissionControl) if spec.admission else None,
         cost=cost,
         refuses_impossible=refuses_impossible,
+        tokens_of=tokens_of,
     )
 
 
@@ -86,6 +93,7 @@ def build_scheduler(
     admission: AdmissionControl | None = None,
     cost: CostModel | None = None,
     refuses_impossible: bool = True,
+    tokens_of: TokensOf | None = None,
 ) -> Scheduler:
     """As build(), from parts that are there. What is not given is the preset's own."""
     chosen = PRESETS[known("preset", preset, PRESETS)]
@@ -93,13 +101,13 @@ def build_scheduler(
     caches = config.enable_prefix_caching
     if eviction is not None and not caches:
         raise ConfigError("an eviction order has no effect without prefix caching; leave it out")
-    pool = BlockPool(
-        config.num_blocks,
-        config.block_size,
-        chosen.index() if caches else None,
-        chosen.eviction() if eviction is None else eviction,
-        HostTier(config.num_host_blocks) if config.num_host_blocks else None,
-    )
+    host = HostTier(config.num_host_blocks) if config.num_host_blocks else None
+    pool: BlockPool
+    if caches:
+        order = chosen.eviction() if eviction is None else eviction
+        pool = BlockPool(config.num_blocks, config.block_size, chosen.index(), order, host)
+    else:
+        pool = UncachedPool(config.num_blocks, config.block_size, chosen.eviction is Lru, host)
     parts = Parts(
         batcher=chosen.batcher(),
         pool=pool,
@@ -108,6 +116,8 @@ def build_scheduler(
         admission=admission or AdmissionControl(),
         cost=cost,
     )
+    if tokens_of is not None and CountingScheduler.suits(config, parts):
+        return CountingScheduler(config, parts, refuses_impossible, tokens_of)
     return Scheduler(config, parts, refuses_impossible)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.component import Component
+from serving.component import NOTICES, Component
 from serving.errors import InvariantError, PolicyError
 from serving.request import RequestState, Status
 from serving.schedule.admission.base import AdmissionControl
@@ -40,6 +40,11 @@ class Guard:
         self._engine = engine
         self._waiting: dict[RequestState, bool] = {}  # who waits, and whether the queue has him
         self._chunks = type(policy).chunk is not Policy.chunk
+        self._listeners = {
+            notice: [c for c in (policy, admission, reservation) if getattr(type(c), notice) is not method]
+            for notice, method in vars(Component).items()
+            if notice in NOTICES
+        }
 
     @property
     def num_waiting(self) -> int:
@@ -117,7 +122,7 @@ class Guard:
 
     def tell(self, notice: str, state: RequestState) -> None:
         """Notify whoever overrides this notice."""
-        for component in (self._policy, self._admission, self._reservation):
+        for component in self._listeners[notice]:
             self._ask(component, notice, state, self._views[state])
 
     def tell_step(self, component: Component, plan: Plan, outcome: Outcome) -> None:
@@ -150,6 +155,8 @@ class Guard:
             raise self._wrong(
                 self._policy, method, None, f"answered {answer!r}; it must be a {statuses[0].value} request"
             )
+        if state.counted is not None:
+            state.counted.settle()
         return state
 
 

@@ -18,7 +18,7 @@ from serving.schedule.contract import Idle, Outcome, Plan, Snapshot
 from serving.schedule.draft import Draft
 from serving.schedule.guard import Guard
 from serving.schedule.policies.base import Policy
-from serving.state.pool import BlockPool
+from serving.state.pool import BlockPool, Usage
 from serving.state.reservation.base import Reservation
 from serving.view import EngineView, RequestView, Running
 
@@ -33,6 +33,15 @@ class Parts:
     reservation: Reservation = field(default_factory=Reservation)
     admission: AdmissionControl = field(default_factory=AdmissionControl)
     cost: CostModel | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the end of a step brings: tokens accepted, per request of the batch; who ends; who is told of what."""
+
+    accepted: list[int]
+    finished: list[RequestState] = field(default_factory=list)
+    notices: list[tuple[str, RequestState]] = field(default_factory=list)
 
 
 class Scheduler:
@@ -140,11 +149,11 @@ class Scheduler:
             return Idle()
         self._pool.now = now
         self._guard.step = self._num_steps
-        step = Draft(self.config, self._guard, self._pool, self._running)
+        step = self._draft()
         try:
             self._batcher.fill(step)
             self._preempted += step.preempted
-            if not step.batch:
+            if not step.num_seqs:
                 return self._nothing_to_run(step, now)
         except PolicyError as error:
             step.roll_back()
@@ -156,6 +165,9 @@ class Scheduler:
         self._num_steps += 1
         self._in_flight.append((plan, step.batch))
         return plan
+
+    def _draft(self) -> Draft:
+        return Draft(self.config, self._guard, self._pool, self._running)
 
     def _nothing_to_run(self, step: Draft, now: int) -> Idle:
         gave_way = tuple(state.request_id for state in step.preempted)
@@ -181,7 +193,7 @@ class Scheduler:
                 state.request_id,
             )
 
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
         plan, batch = self._in_flight[0] if self._in_flight else (None, [])
         if plan is None or plan.step_id != step_id or len(tokens) != len(batch):
             raise InvariantError(
@@ -193,31 +205,43 @@ class Scheduler:
             raise self._wrong_tokens(plan, tokens)
         self._in_flight.popleft()
         self._pool.now = now
-        finished: list[RequestState] = []
-        notices: list[tuple[str, RequestState]] = []
-        running = Status.RUNNING
-        publishes = self._publishes_when_complete
-        for state, new in zip(batch, tokens, strict=True):
-            if state.status is not running and not self._counts(state, new):
-                accepted[batch.index(state)] = 0
-                continue
-            token_ids = state.token_ids
-            token_ids += new
-            if publishes and state.num_computed >= state.publish_at:
-                self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
-            if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):
-                self._reached(state, finished, notices)
-        if finished:
+        tally = Tally(accepted)
+        self._take(plan, batch, tokens, ended, tally)
+        if tally.finished:
+            running = Status.RUNNING
             self._running[:] = [state for state in self._running if state.status is running]
-        outcome = Outcome(tuple(accepted), tuple([state.request_id for state in finished]))
+        outcome = Outcome(tuple(accepted), tuple([state.request_id for state in tally.finished]))
         try:
-            self._tell(notices, finished)
+            self._tell(tally.notices, tally.finished)
             for component in self._observers:
                 self._guard.tell_step(component, plan, outcome)
         except PolicyError as error:
             self._failed = error
             raise
         return outcome
+
+    def _take(
+        self,
+        plan: Plan,
+        batch: Sequence[RequestState],
+        tokens: Sequence[tuple[int, ...]],
+        ended: Sequence[str],
+        tally: Tally,
+    ) -> None:
+        if ended:
+            raise InvariantError(f"complete(step {plan.step_id}) says that {ended[0]} ended, but it was not counted")
+        running = Status.RUNNING
+        publishes = self._publishes_when_complete
+        for state, new in zip(batch, tokens, strict=True):
+            if state.status is not running and not self._counts(state, new):
+                tally.accepted[batch.index(state)] = 0
+                continue
+            token_ids = state.token_ids
+            token_ids += new
+            if publishes and state.num_computed >= state.publish_at:
+                self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
+            if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):
+                self._reached(state, tally)
 
     def _wrong_tokens(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> InvariantError:
         wrong = next(i for i, new in enumerate(tokens) if len(new) != plan.samples[i])
@@ -236,19 +260,17 @@ class Scheduler:
             return True
         return bool(state.block_ids)
 
-    def _reached(
-        self, state: RequestState, finished: list[RequestState], notices: list[tuple[str, RequestState]]
-    ) -> None:
+    def _reached(self, state: RequestState, tally: Tally) -> None:
         """Its first token is there, or its last, or both."""
         if state.num_output == 1:
             state.milestone = state.end_at
-            notices.append(("first_token", state))
+            tally.notices.append(("first_token", state))
         if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:
             if state.status is Status.PREEMPTED:
                 self._guard.remove(state)
-            finished.append(state)
+            tally.finished.append(state)
             self._drop(state, Status.FINISHED)
-            notices.append(("finished", state))
+            tally.notices.append(("finished", state))
 
     def _tell(self, notices: Sequence[tuple[str, RequestState]], gone: Sequence[RequestState]) -> None:
         """Once the books are in order, whatever the one who is told makes of it."""
@@ -267,7 +289,9 @@ class Scheduler:
         self._released.append(state.request_id)
 
     def snapshot(self) -> Snapshot:
-        usage = self._pool.usage()
+        return self._snapshot(self._pool.usage())
+
+    def _snapshot(self, usage: Usage) -> Snapshot:
         return Snapshot(
             num_waiting=self._guard.num_waiting,
             num_running=len(self._running),

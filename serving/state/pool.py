@@ -5,7 +5,7 @@ The order in which free blocks are reused is eviction's (eviction/), which block
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from serving.errors import InvariantError
 from serving.request import NEVER, RequestState
@@ -16,8 +16,7 @@ from serving.state.host_tier import Copy, HostTier
 from serving.state.prefix_index import PrefixIndex
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
+class Hits(NamedTuple):
     """What of a waiting request is stored already: device blocks, then host blocks; num_tokens in all.
 
     idle: how many of the device blocks nobody holds: a hit on one of them still costs a free block.
@@ -34,8 +33,7 @@ class Hits:
         return len(self.blocks)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Where every token slot of the pool is; in tokens, and the parts sum to total (contract.py, Snapshot)."""
 
     total: int
@@ -144,13 +142,13 @@ class BlockPool:
 
     def grow(self, state: RequestState, count: int) -> tuple[int, ...]:
         """Append count new blocks to a table. The caller has checked num_free."""
-        take, now, new = self._free.take, self.now, []
-        for _ in range(count):
-            block = take(now)
+        take, now = self._free.take, self.now
+        blocks = [take(now) for _ in range(count)]
+        for block in blocks:
+            block.references = 1
             if block.content is not None:
                 self._drop_content(block)
-            block.references = 1
-            new.append(block.block_id)
+        new = [block.block_id for block in blocks]
         state.block_ids += new
         state.capacity += count * self.block_size
         return tuple(new)
@@ -216,14 +214,15 @@ class BlockPool:
 
     def release(self, state: RequestState) -> None:
         """Give up a request's table; blocks that nobody else holds become free, the tail first."""
-        freed: list[Block] = []
+        blocks, session_id, freed, num_cached = self._blocks, state.request.session_id, [], 0
         for block_id in reversed(state.block_ids):
-            block = self._blocks[block_id]
+            block = blocks[block_id]
             block.references -= 1
-            if block.references == 0:
-                block.session_id = state.request.session_id
+            if not block.references:
+                block.session_id = session_id
+                num_cached += block.content is not None
                 freed.append(block)
-                self._num_cached_idle += block.content is not None
+        self._num_cached_idle += num_cached
         if freed:
             self._free.add(freed, self.now)
         state.block_ids.clear()
@@ -236,9 +235,16 @@ class BlockPool:
             self.host.swap_in(state.host_block_ids)
             state.host_block_ids.clear()
 
-    def usage(self) -> Usage:
+    def set_aside(self, state: RequestState) -> None:
+        """From now on somebody else tells usage() what of its table is unused."""
+        del self._holders[state]
+
+    def take_back(self, state: RequestState) -> None:
+        self._holders[state] = None
+
+    def usage(self, tail_waste: int = 0, reserved: int = 0) -> Usage:
+        """tail_waste, reserved: in the tables that were set aside; tokens."""
         block_size = self.block_size
-        tail_waste = reserved = 0
         for state in self._holders:
             tail = -state.num_computed % block_size
             tail_waste += tail
@@ -261,7 +267,7 @@ class BlockPool:
         for state in holders:
             if len(set(state.block_ids)) != len(state.block_ids):
                 raise InvariantError(f"the table of {state.request_id} holds a block twice: {state.block_ids}")
-            if bool(state.block_ids) != (state in self._holders):
+            if bool(state.block_ids) != (state in self._holders or state.counted is not None):
                 raise InvariantError(f"{state.request_id} holds {len(state.block_ids)} blocks; the pool disagrees")
             swapped.append(state.host_block_ids)
             for block_id in state.block_ids:

@@ -72,7 +72,7 @@ class FakeScheduler:
         self._released.clear()
         return plan
 
-    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int) -> Outcome:
+    def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
         finished = []
         for request_id, state in list(self._running.items()):
             state[0] += state[1] if not state[0] else 1

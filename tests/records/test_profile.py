@@ -1,7 +1,6 @@
 """Profiles: what is written comes back, what is wrong is told, and the cost is the formula."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +126,7 @@ def test_a_missing_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tokens", "expected"), [(1, 1_750_000), (8, 3_500_000), (9, 3_625_000), (40, 7_500_000)])
 def test_ramps(tokens: int, expected: int) -> None:
     cost: CostModel = ProfileCost(PROFILE)
-    assert cost.execute_time(replace(STEP, num_tokens=tokens)) == expected
+    assert cost.execute_time(STEP._replace(num_tokens=tokens)) == expected
     assert cost.schedule_time(STEP) == 110_000
     assert (cost.complete_time(STEP), cost.return_time(STEP)) == (200_000, 0)
 
@@ -151,4 +150,4 @@ def test_the_cost_is_the_formula(told: list, values: list[int]) -> None:
 def test_outside_the_hull() -> None:
     cost = ProfileCost(PROFILE)
     assert cost.outside_hull(STEP) == ()
-    assert cost.outside_hull(replace(STEP, num_tokens=65, num_seqs=5, decode_context=9)) == ("num_tokens", "num_seqs")
+    assert cost.outside_hull(STEP._replace(num_tokens=65, num_seqs=5, decode_context=9)) == ("num_tokens", "num_seqs")

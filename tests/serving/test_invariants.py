@@ -638,7 +638,7 @@ def test_the_watch_names_invariant_step_and_request() -> None:
 
 def longer_hits(patch) -> None:
     hits = BlockPool.hits
-    patch.setattr(BlockPool, "hits", lambda pool, state: replace(hits(pool, state), num_tokens=state.num_tokens - 1))
+    patch.setattr(BlockPool, "hits", lambda pool, state: hits(pool, state)._replace(num_tokens=state.num_tokens - 1))
 
 
 def forgets_a_block(patch) -> None:
@@ -659,7 +659,7 @@ def no_copies(patch) -> None:
 
 def wasted_slots_lost(patch) -> None:
     usage = BlockPool.usage
-    patch.setattr(BlockPool, "usage", lambda pool: replace(usage(pool), tail_waste=0))
+    patch.setattr(BlockPool, "usage", lambda pool: usage(pool)._replace(tail_waste=0))
 
 
 def a_token_too_many(patch) -> None:

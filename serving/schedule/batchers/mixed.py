@@ -4,7 +4,7 @@ Source: vLLM 0.32.0 v1/core/sched/scheduler.py (Scheduler.schedule) and async_sc
 and connectors.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from serving.request import RequestState
 from serving.schedule.batchers.displace import displace
@@ -13,8 +13,7 @@ from serving.schedule.policies.base import Verdict
 from serving.state.pool import Hits
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a waiting request would get if it came in: num_tokens computed, blocks for `held` tokens."""
 
     hits: Hits

@@ -23,7 +23,7 @@ class PrefillFirst:
         if step.guard.may_displace and self._partial is None:
             displace(step, lambda head: self._room(step, head) is not None)
         self._prefill(step)
-        if not step.batch:
+        if not step.num_seqs:
             self._decode(step)
 
     def _prefill(self, step: Draft) -> None:
@@ -68,13 +68,13 @@ class PrefillFirst:
         """The token budget is the prompts'; decodes have seats only."""
         running, seats = step.running, step.config.max_num_seqs
         i = step.decode(0, seats, publishes=False)
-        while i < len(running) and len(step.batch) < seats:
+        while i < len(running) and step.num_seqs < seats:
             state = running[i]
             i += 1
             if state.num_computed == state.capacity and not self._make_room(step, state, i):
                 return  # it gave way itself, so nobody is behind it
             step.schedule(state, 1)
-            i = step.decode(i, seats - len(step.batch), publishes=False)
+            i = step.decode(i, seats - step.num_seqs, publishes=False)
 
     def _make_room(self, step: Draft, state: RequestState, i: int) -> bool:
         """One more block, at the cost of those from place i on, who are not served yet, or else of itself."""

@@ -12,7 +12,7 @@ from serving.schedule.draft import Draft
 
 class StallFree(Mixed):
     def _continue_running(self, step: Draft, threshold: int) -> None:
-        states = list(step.running)
+        states = step.running[step.decode(0, step.budget, publishes=True) :]
         decodes = [state for state in states if _left(state) == 1]
         for state in decodes + [state for state in states if _left(state) > 1]:
             if state.status is not Status.RUNNING or step.budget == 0:

@@ -1,4 +1,4 @@
-"""The reuse orders of the two engines: one queue, left = next to be reused.
+"""The reuse orders of the two engines.
 
 vLLM 0.32.0 (v1/core/block_pool.py, kv_cache_manager.py) puts freed blocks without content at the front and the others
 at the back, so that unhashed tails are reused first and the rest least recently used first, a tail before its head.
@@ -15,7 +15,7 @@ class FreeQueue:
     """nano-vLLM's: freed last, reused last, whatever a block holds."""
 
     def __init__(self) -> None:
-        self._queue: OrderedDict[int, Block] = OrderedDict()
+        self._queue: OrderedDict[int, Block] = OrderedDict()  # left = next to be reused
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -34,11 +34,31 @@ class FreeQueue:
         return self._queue.popitem(last=False)[1]
 
 
-class Lru(FreeQueue):
-    """vLLM's: what cannot be hit goes first, then the least recently used."""
+class Lru:
+    """vLLM's: what cannot be hit goes first, the last freed before the others; then the least recently used."""
+
+    def __init__(self) -> None:
+        self._blank: list[Block] = []  # last = next to be reused; nobody hits one, so they leave in that order only
+        self._cached: OrderedDict[int, Block] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._blank) + len(self._cached)
+
+    def __iter__(self) -> Iterator[Block]:
+        yield from self._blank
+        yield from self._cached.values()
 
     def add(self, blocks: Sequence[Block], now: int) -> None:
-        super().add(blocks, now)
-        for block in reversed(blocks):
+        blank = []
+        for block in blocks:
             if block.content is None:
-                self._queue.move_to_end(block.block_id, last=False)
+                blank.append(block)
+            else:
+                self._cached[block.block_id] = block
+        self._blank += reversed(blank)
+
+    def remove(self, block: Block, now: int) -> None:
+        del self._cached[block.block_id]
+
+    def take(self, now: int) -> Block:
+        return self._blank.pop() if self._blank else self._cached.popitem(last=False)[1]

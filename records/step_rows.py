@@ -1,0 +1,171 @@
+"""steps.parquet under construction: what its lists say of counted decodes is copied, not visited."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
+
+import numpy as np
+import pyarrow as pa
+
+from records.schema import STEP_LISTS, STEPS
+from serving.cost import StepFeatures, features
+from serving.errors import InvariantError
+from serving.schedule.contract import Decodes, Plan, Snapshot, StepReceipt
+
+_TIMES = ("schedule_s", "launch_s", "host_s", "delivered_s")
+_NUMBERS = ("step_id", *_TIMES, *StepFeatures.names(), *Snapshot._fields)
+
+
+class StepRows:
+    """row: request id -> row of requests.parquet, which the list columns name."""
+
+    def __init__(self, row: Mapping[str, int]) -> None:
+        self._row = row
+        self._members = _Members()
+        self._numbers = array("q")  # _NUMBERS of each step
+        self._lists = {field.name: _Lists(field) for field in STEP_LISTS}
+        self._num_steps = 0
+
+    def __len__(self) -> int:
+        """Steps since the last take()."""
+        return self._num_steps
+
+    def add(self, receipt: StepReceipt) -> None:
+        """Errors: InvariantError where the step names a request that is not among those of the run."""
+        plan = receipt.plan
+        self._num_steps += 1
+        self._numbers.extend(
+            (
+                plan.step_id,
+                receipt.schedule_at,
+                receipt.launch_at,
+                receipt.host_at,
+                receipt.delivered_at,
+                *features(plan),
+                *receipt.snapshot,
+            )
+        )
+        try:
+            self._add_lists(receipt)
+        except KeyError as error:
+            raise InvariantError(f"a step names request {error}, which is not among the requests of the run") from error
+
+    def take(self) -> pa.Table:
+        """The rows since the last call."""
+        numbers = np.frombuffer(self._numbers, dtype=np.int64).reshape(self._num_steps, len(_NUMBERS))
+        columns = {}
+        for i, name in enumerate(_NUMBERS):
+            columns[name] = pa.array(numbers[:, i] / 1e9 if name in _TIMES else numbers[:, i])
+        for name, lists in self._lists.items():
+            columns[name] = lists.take()
+        self._numbers, self._num_steps = array("q"), 0
+        return pa.Table.from_arrays([columns[name] for name in STEPS.names], schema=STEPS)
+
+    def _add_lists(self, receipt: StepReceipt) -> None:
+        plan, outcome, lists, row = receipt.plan, receipt.outcome, self._lists, self._row
+        if plan.decodes is not None:
+            self._count(plan.decodes)
+        lists["batch_request"].add(row[r] for r in plan.request_ids)
+        lists["batch_start"].add(plan.starts)
+        lists["batch_tokens"].add(plan.num_tokens)
+        lists["batch_samples"].add(plan.samples)
+        lists["batch_accepted"].add(outcome.num_accepted)
+        lists["finished"].add(row[r] for r in outcome.finished)
+        self._add_changes(plan)
+        if plan.decodes is not None:
+            self._members.drop(outcome.finished)
+
+    def _count(self, decodes: Decodes) -> None:
+        lists, members = self._lists, self._members
+        members.drop(decodes.left)
+        for joined in decodes.joined:
+            members.join(joined.request_id, self._row[joined.request_id], joined.start)
+        if decodes.num_seqs:
+            lists["batch_request"].begin(members.rows)
+            lists["batch_start"].begin(members.starts, members.steps)
+            for name in ("batch_tokens", "batch_samples", "batch_accepted"):
+                lists[name].begin(members.ones)
+            members.steps += 1
+
+    def _add_changes(self, plan: Plan) -> None:
+        lists, row = self._lists, self._row
+        lists["admitted"].add([row[a.request_id] for a in plan.admitted])
+        lists["admitted_cached"].add([a.num_cached for a in plan.admitted])
+        lists["preempted"].add([row[r] for r in plan.preempted])
+        lists["released"].add([row[r] for r in plan.released])
+        lists["block_request"].add(chain.from_iterable(repeat(row[r], len(ids)) for r, ids in plan.new_blocks))
+        lists["block_id"].add(chain.from_iterable(ids for _, ids in plan.new_blocks))
+        lists["copy_to_host"].add([copy.to_host for copy in plan.copies])
+        lists["copy_block"].add([copy.block_id for copy in plan.copies])
+        lists["copy_host_block"].add([copy.host_block_id for copy in plan.copies])
+
+
+class _Members:
+    """The requests that are counted (serving/schedule/counting.py), in the order in which they joined.
+
+    starts: tokens stored before the next step that counts them, less `steps`, the number of such steps so far.
+    """
+
+    def __init__(self) -> None:
+        self.rows = array("i")
+        self.starts = array("i")
+        self.ones = array("i")
+        self.steps = 0
+        self._order: dict[str, int] = {}
+        self._orders = array("q")
+        self._num_joined = 0
+
+    def join(self, request_id: str, row: int, start: int) -> None:
+        self.rows.append(row)
+        self.starts.append(start - self.steps)
+        self.ones.append(1)
+        self._order[request_id] = self._num_joined
+        self._orders.append(self._num_joined)
+        self._num_joined += 1
+
+    def drop(self, request_ids: Iterable[str]) -> None:
+        """Nothing happens to one that is not counted."""
+        for request_id in request_ids:
+            order = self._order.pop(request_id, None)
+            if order is not None:
+                i = bisect_left(self._orders, order)
+                del self.rows[i], self.starts[i], self._orders[i], self.ones[-1]
+
+
+class _Lists:
+    """A list column under construction: values of all rows in one buffer, and where each row ends."""
+
+    def __init__(self, field: pa.Field) -> None:
+        self._type = field.type
+        self._values = array("i")
+        self._ends = array("q", [0])
+        self._shifts: list[tuple[int, int, int]] = []
+
+    def begin(self, values: "array[int]", shift: int = 0) -> None:
+        """The next row begins with these, each plus shift."""
+        if shift:
+            begin = len(self._values)
+            self._shifts.append((begin, begin + len(values), shift))
+        self._values.extend(values)
+
+    def add(self, values: Iterable[int]) -> None:
+        """The rest of the row."""
+        self._values.extend(values)
+        self._ends.append(len(self._values))
+
+    def take(self) -> pa.Array:
+        if self._ends[-1] >= 2**31:
+            raise InvariantError(
+                f"a list column of steps.parquet has {self._ends[-1]} entries; its offsets are 32 bits"
+            )
+        values = np.array(self._values, dtype=np.intc)
+        for begin, end, shift in self._shifts:
+            values[begin:end] += shift
+        array_of_lists = pa.ListArray.from_arrays(
+            pa.array(np.frombuffer(self._ends, dtype=np.int64).astype(np.int32)),
+            pa.array(values.astype(np.bool_) if self._type.value_type == pa.bool_() else values, self._type.value_type),
+            type=self._type,
+        )
+        self._values, self._ends, self._shifts = array("i"), array("q", [0]), []
+        return array_of_lists

@@ -1,0 +1,128 @@
+"""The same scheduler for a simulation in a hurry: running decodes are counted (steady.py), all else is as it was.
+
+It decides what Scheduler decides, step by step; that one stays the oracle. Its plans list only the requests that do
+something other than decode; the world says who ended. As soon as a decode is more than a count (a block is missing,
+somebody gives way) the step is listed in full.
+"""
+
+from collections.abc import Sequence
+
+from serving.component import Component
+from serving.errors import InvariantError
+from serving.request import RequestState
+from serving.schedule.config import EngineConfig
+from serving.schedule.contract import Decodes, Idle, Plan, Snapshot
+from serving.schedule.draft import Draft
+from serving.schedule.scheduler import Parts, Scheduler, Tally
+from serving.schedule.steady import Steady, TokensOf
+
+
+class CountingScheduler(Scheduler):
+    """tokens_of: what the steps have sampled, asked when somebody needs to know."""
+
+    def __init__(self, config: EngineConfig, parts: Parts, refuses_impossible: bool, tokens_of: TokensOf) -> None:
+        super().__init__(config, parts, refuses_impossible)
+        self._steady = Steady(parts.pool, parts.batcher.publishes_when_scheduled, tokens_of)
+
+    @staticmethod
+    def suits(config: EngineConfig, parts: Parts) -> bool:
+        """Two steps in flight, and parts that observe each step, need plans that list everybody."""
+        components = (parts.policy, parts.admission, parts.reservation)
+        observed = any(type(c).observe is not Component.observe for c in components)
+        return not config.async_scheduling and not observed
+
+    def schedule(self, now: int) -> Plan | Idle:
+        if not self._in_flight:
+            self._steady.extend(self._running)
+        return super().schedule(now)
+
+    def abort(self, request_id: str, now: int) -> None:
+        state = self._live.get(request_id)
+        if state is not None and state.counted is not None:
+            if self._in_flight:
+                raise InvariantError(f"abort of {request_id} amid a step that counts it: tell it between steps")
+            self._steady.leave(state)
+        super().abort(request_id, now)
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot(self._pool.usage(self._steady.tail_waste, self._steady.reserved))
+
+    def check(self) -> None:
+        self._steady.check()
+        super().check()
+
+    def _draft(self) -> "CountingDraft":
+        return CountingDraft(super()._draft(), self._steady)
+
+    def _take(
+        self,
+        plan: Plan,
+        batch: Sequence[RequestState],
+        tokens: Sequence[tuple[int, ...]],
+        ended: Sequence[str],
+        tally: Tally,
+    ) -> None:
+        if plan.decodes is not None and plan.decodes.num_seqs:
+            self._take_counted([self._live[request_id] for request_id in ended], tally)
+            ended = ()
+        super()._take(plan, batch, tokens, ended, tally)
+
+    def _take_counted(self, ended: Sequence[RequestState], tally: Tally) -> None:
+        steady = self._steady
+        for state in steady.complete(ended):
+            if self._publishes_when_complete and state.num_computed >= state.publish_at:
+                self._pool.publish(state, state.num_computed)
+            if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:
+                steady.finish(state)
+                self._reached(state, tally)
+            else:
+                steady.go_on(state)
+
+
+class CountingDraft(Draft):
+    """num_counted: decodes of this step that the columns leave out."""
+
+    def __init__(self, plain: Draft, steady: Steady) -> None:
+        super().__init__(plain.config, plain.guard, plain.pool, plain.running)
+        self._steady = steady
+        self._num_counted = 0
+
+    @property
+    def num_seqs(self) -> int:
+        return self._num_counted + len(self.batch)
+
+    def decode(self, i: int, most: int, publishes: bool) -> int:
+        num = len(self._steady)
+        if i == 0 and num:
+            grown = self._steady.schedule() if num <= most else None
+            if grown is None:
+                self._steady.leave_all()
+            else:
+                self.new_blocks |= grown
+                self._num_counted = i = num
+                self.budget -= num
+        return super().decode(i, most - i, publishes)
+
+    def preempt(self, state: RequestState) -> None:
+        if self._num_counted:
+            self._list_all()
+        elif state.counted is not None:
+            self._steady.leave(state)
+        super().preempt(state)
+
+    def roll_back(self) -> None:
+        if self._num_counted:
+            self._list_all()
+        super().roll_back()
+
+    def _list_all(self) -> None:
+        states = self._steady.take_back_step()
+        self.batch[:0] = states
+        self.starts[:0] = [state.num_computed - 1 for state in states]
+        self.counts[:0] = [1] * len(states)
+        self.samples[:0] = [True] * len(states)
+        self._num_counted = 0
+
+    def _decodes(self) -> Decodes:
+        left, joined = self._steady.take_changes()
+        return Decodes(self._num_counted, self._steady.context if self._num_counted else 0, left, joined)

@@ -1,0 +1,235 @@
+"""Running requests that get one token in each decode step: counted, not visited.
+
+How far a member has come is arithmetic on the number of decode steps since it joined. It is written into the
+request's state when somebody looks (settle), and at the steps at which something happens to it: it needs a block, has
+filled one, or ends. Those steps are known ahead, so that a step costs what happens in it, not what is in its batch.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from serving.errors import InvariantError
+from serving.request import RequestState
+from serving.schedule.contract import Joined
+from serving.state.pool import BlockPool
+
+
+class TokensOf(Protocol):
+    """What steps have sampled, or will."""
+
+    def __call__(self, request_id: str, index: int, count: int | None, /) -> Sequence[int]:
+        """Output tokens from number `index` on, `count` of them; None: to the end of the output."""
+
+
+class Member:
+    """A request that is counted. start: its tokens computed when it joined. since: decode steps when its state was last
+    up to date.
+
+    grows_at: the next decode step that it needs a block in, or fills one with. ends_at: the next one at whose end it
+    has its last token, or a full block that can be hit from then on.
+    """
+
+    __slots__ = ("_steady", "ends_at", "grows_at", "order", "since", "start", "state")
+
+    def __init__(self, steady: "Steady", state: RequestState, order: int, since: int) -> None:
+        self._steady = steady
+        self.state = state
+        self.order = order
+        self.start = state.num_computed
+        self.since = since
+        self.grows_at = self.ends_at = 0
+
+    def settle(self) -> None:
+        self._steady.settle(self)
+
+
+class Steady:
+    """The members are the first of the running requests, in the same order; each has one token to compute.
+
+    publishes: whether full blocks can be hit once their step is scheduled, not only once it is complete.
+    joined, left: since they were last taken; who finishes does not leave.
+    """
+
+    def __init__(self, pool: BlockPool, publishes: bool, tokens_of: TokensOf) -> None:
+        self._pool = pool
+        self._publishes = publishes
+        self._tokens_of = tokens_of
+        self._members: dict[RequestState, Member] = {}
+        self._joined: dict[RequestState, Member] = {}
+        self._left: list[str] = []
+        self._num_joined = 0
+        self._scheduled = 0  # decode steps, and how many of them are complete
+        self._complete = 0
+        self._growing: dict[int, dict[Member, None]] = {}  # decode step -> whom something happens to when it begins
+        self._ending: dict[int, dict[Member, None]] = {}  # or when it is complete
+        self._num_computed = 0  # sums over the members: tokens computed, slots of their blocks, tail waste
+        self._capacity = 0
+        self._tail_waste = 0
+        self._phases = [0] * pool.block_size  # members whose tokens computed, less decode steps, leave this remainder
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the members have computed."""
+        return self._num_computed
+
+    @property
+    def tail_waste(self) -> int:
+        return self._tail_waste
+
+    @property
+    def reserved(self) -> int:
+        return self._capacity - self._num_computed - self._tail_waste
+
+    def extend(self, running: Sequence[RequestState]) -> None:
+        """Between steps: those behind the members join, up to the first that has more to do than decode."""
+        for i in range(len(self._members), len(running)):
+            state = running[i]
+            if state.num_computed + 1 != state.num_tokens or state.num_tokens == state.prompt_len:
+                return
+            member = Member(self, state, self._num_joined, self._scheduled)
+            self._num_joined += 1
+            self._members[state] = self._joined[state] = state.counted = member
+            self._pool.set_aside(state)
+            self._add(member, 1)
+            self._expect_growth(member)
+            self._expect_end(member)
+
+    def take_changes(self) -> tuple[tuple[str, ...], tuple[Joined, ...]]:
+        """Who left and who joined since the last call."""
+        left = tuple(self._left)
+        joined = tuple([Joined(s.request_id, member.start, s.prompt_len) for s, member in self._joined.items()])
+        self._left.clear()
+        self._joined.clear()
+        return left, joined
+
+    def leave(self, state: RequestState) -> None:
+        """It is listed again from now on."""
+        if state in self._joined:
+            del self._joined[state]
+        else:
+            self._left.append(state.request_id)
+        self._remove(state)
+
+    def leave_all(self) -> list[RequestState]:
+        states = list(self._members)
+        for state in states:
+            self.leave(state)
+        return states
+
+    def finish(self, state: RequestState) -> None:
+        self._remove(state)
+
+    def settle(self, member: Member) -> None:
+        self._settle_lengths(member)
+        self._settle_tokens(member)
+
+    def _settle_lengths(self, member: Member) -> None:
+        state, steps = member.state, self._scheduled - member.since
+        member.since = self._scheduled
+        state.num_computed += steps
+        state.num_tokens += steps
+
+    def _settle_tokens(self, member: Member) -> None:
+        """Of a member whose lengths are up to date."""
+        state, in_flight = member.state, member.since - self._complete
+        lacking = state.num_tokens - in_flight - len(state.token_ids)
+        if lacking:
+            state.token_ids += self._tokens_of(state.request_id, state.num_output, lacking)
+
+    def settle_all(self) -> None:
+        for member in self._members.values():
+            self.settle(member)
+
+    def schedule(self) -> dict[RequestState, tuple[int, ...]] | None:
+        """One more decode step. Returns the blocks that were appended; None: too few are free, and nothing is done."""
+        pool, due = self._pool, _in_order(self._growing.get(self._scheduled + 1, ()))
+        for member in due:
+            self._settle_lengths(member)
+        if sum(member.state.num_computed == member.state.capacity for member in due) > pool.num_free:
+            return None
+        self._tail_waste += pool.block_size * self._phases[-self._scheduled % pool.block_size] - len(self._members)
+        self._num_computed += len(self._members)
+        self._scheduled += 1
+        self._growing.pop(self._scheduled, None)
+        grown = {}
+        for member in due:
+            state = member.state
+            end = state.num_computed + 1
+            if end > state.capacity:
+                grown[state] = pool.grow(state, 1)
+                self._capacity += pool.block_size
+            if self._publishes and end >= state.publish_at:
+                self._settle_tokens(member)
+                pool.publish(state, end)
+            self._expect_growth(member)
+        return grown
+
+    def take_back_step(self) -> list[RequestState]:
+        """The step just scheduled will not be counted, but list everybody. Returns them, up to date."""
+        states = self.leave_all()
+        self._scheduled -= 1
+        return states
+
+    def complete(self, ended: Iterable[RequestState]) -> list[RequestState]:
+        """The step is complete; `ended` have their last token. Returns, up to date, all to whom something happens."""
+        self._complete += 1
+        ending = self._ending.pop(self._complete, {})
+        ending.update((self._members[state], None) for state in ended)
+        members = _in_order(ending)
+        for member in members:
+            self.settle(member)
+        return [member.state for member in members]
+
+    def go_on(self, state: RequestState) -> None:
+        """Of one that complete() returned: it did not end."""
+        self._expect_end(self._members[state])
+
+    def check(self) -> None:
+        """Recount the sums. Errors: InvariantError."""
+        self.settle_all()
+        states = list(self._members)
+        tails = [-state.num_computed % self._pool.block_size for state in states]
+        counted = (sum(s.num_computed for s in states), sum(s.capacity for s in states), sum(tails))
+        kept = (self._num_computed, self._capacity, self._tail_waste)
+        if counted != kept:
+            raise InvariantError(f"tokens computed, slots and tail waste of counted decodes: {kept}, found {counted}")
+
+    def _remove(self, state: RequestState) -> None:
+        member = self._members.pop(state)
+        self.settle(member)
+        self._add(member, -1)
+        self._pool.take_back(state)
+        state.counted = None
+        for steps, step in ((self._growing, member.grows_at), (self._ending, member.ends_at)):
+            due = steps.get(step, {})
+            due.pop(member, None)
+            if not due:
+                steps.pop(step, None)
+
+    def _expect_growth(self, member: Member) -> None:
+        state = member.state
+        end = min(state.capacity + 1, state.publish_at) if self._publishes else state.capacity + 1
+        member.grows_at = member.since + end - state.num_computed
+        self._growing.setdefault(member.grows_at, {})[member] = None
+
+    def _expect_end(self, member: Member) -> None:
+        state = member.state
+        left = state.end_at - state.num_tokens
+        if not self._publishes:
+            left = min(left, state.publish_at - state.num_computed)
+        member.ends_at = member.since + left
+        self._ending.setdefault(member.ends_at, {})[member] = None
+
+    def _add(self, member: Member, sign: int) -> None:
+        state, block_size = member.state, self._pool.block_size
+        self._num_computed += sign * state.num_computed
+        self._capacity += sign * state.capacity
+        self._tail_waste += sign * (-state.num_computed % block_size)
+        self._phases[(state.num_computed - self._scheduled) % block_size] += sign
+
+
+def _in_order(members: Iterable[Member]) -> list[Member]:
+    return sorted(members, key=lambda member: member.order)
