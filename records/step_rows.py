@@ -3,7 +3,6 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from itertools import chain, repeat
 
 import numpy as np
 import pyarrow as pa
@@ -66,12 +65,12 @@ class StepRows:
         plan, outcome, lists, row = receipt.plan, receipt.outcome, self._lists, self._row
         if plan.decodes is not None:
             self._count(plan.decodes)
-        lists["batch_request"].add(row[r] for r in plan.request_ids)
-        lists["batch_start"].add(plan.starts)
-        lists["batch_tokens"].add(plan.num_tokens)
-        lists["batch_samples"].add(plan.samples)
-        lists["batch_accepted"].add(outcome.num_accepted)
-        lists["finished"].add(row[r] for r in outcome.finished)
+        lists["batch_request"].add([row[r] for r in plan.request_ids])
+        lists["batch_start"].add(list(plan.starts))
+        lists["batch_tokens"].add(list(plan.num_tokens))
+        lists["batch_samples"].add(list(plan.samples))
+        lists["batch_accepted"].add(list(outcome.num_accepted))
+        lists["finished"].add([row[r] for r in outcome.finished])
         self._add_changes(plan)
         if plan.decodes is not None:
             self._members.drop(outcome.finished)
@@ -94,8 +93,13 @@ class StepRows:
         lists["admitted_cached"].add([a.num_cached for a in plan.admitted])
         lists["preempted"].add([row[r] for r in plan.preempted])
         lists["released"].add([row[r] for r in plan.released])
-        lists["block_request"].add(chain.from_iterable(repeat(row[r], len(ids)) for r, ids in plan.new_blocks))
-        lists["block_id"].add(chain.from_iterable(ids for _, ids in plan.new_blocks))
+        holders: list[int] = []
+        blocks: list[int] = []
+        for request_id, block_ids in plan.new_blocks:
+            holders += [row[request_id]] * len(block_ids)
+            blocks += block_ids
+        lists["block_request"].add(holders)
+        lists["block_id"].add(blocks)
         lists["copy_to_host"].add([copy.to_host for copy in plan.copies])
         lists["copy_block"].add([copy.block_id for copy in plan.copies])
         lists["copy_host_block"].add([copy.host_block_id for copy in plan.copies])
@@ -149,9 +153,9 @@ class _Lists:
             self._shifts.append((begin, begin + len(values), shift))
         self._values.extend(values)
 
-    def add(self, values: Iterable[int]) -> None:
+    def add(self, values: list[int]) -> None:
         """The rest of the row."""
-        self._values.extend(values)
+        self._values.fromlist(values)
         self._ends.append(len(self._values))
 
     def take(self) -> pa.Array:

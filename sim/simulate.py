@@ -1,6 +1,8 @@
 """Run a workload through one simulated replica."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+import gc
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -43,13 +45,25 @@ def stream(
     env = simpy.Environment(initial_time=0)
     replica = Replica(env, scheduler, cost, truth, tell, plain)
     env.process(_client(env, replica, requests))
-    env.run()
+    with _rare_collections():
+        env.run()
     if scheduler.has_work:
         raise PolicyError(
             f"at {replica.now / 1e9:.6f} s no request arrives any more, and the policy holds back those that wait; "
             f"admit() or chunk() must let them go on, or wake_at() say when"
         )
     return replica.rejected
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """The run allocates much and leaves few cycles behind: the garbage collector would mostly look in vain."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50_000, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _client(env: simpy.Environment, replica: Replica, requests: Iterable[Request]) -> Generator[simpy.Event, Any, None]:

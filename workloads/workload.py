@@ -1,7 +1,7 @@
 """A workload: requests as the world knows them, output lengths included, and as an engine sees them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -145,9 +145,14 @@ def materialize(workload: Workload, predicted: Sequence[int] | None = None) -> l
 
     predicted: output lengths that a predictor (predict.py) attaches, in the same order.
     """
+    return list(requests_of(workload, predicted))
+
+
+def requests_of(workload: Workload, predicted: Sequence[int] | None = None) -> Iterator[Request]:
+    """As materialize(), one by one: the prompts of a long workload do not fit into memory."""
     blocks: dict[tuple[int, int], tuple[int, ...]] = {}
-    return [
-        Request(
+    for i, r in enumerate(workload.requests):
+        yield Request(
             request_id=r.request_id,
             arrival_time=r.arrival_time,
             prompt_token_ids=_prompt(r, blocks),
@@ -159,8 +164,6 @@ def materialize(workload: Workload, predicted: Sequence[int] | None = None) -> l
             deadline=r.deadline,
             predicted_output_len=None if predicted is None else predicted[i],
         )
-        for i, r in enumerate(workload.requests)
-    ]
 
 
 def _prompt(request: WorkloadRequest, blocks: dict[tuple[int, int], tuple[int, ...]]) -> Sequence[int]:

@@ -11,12 +11,12 @@ the token. After that an instant belongs to decode until the last token is on th
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serving.schedule.contract import Decodes, StepReceipt
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(NamedTuple):
     """One request. Instants and durations in integer nanoseconds.
 
     first_scheduled_at: its first step's schedule() call. token_times: when the client held each token.
@@ -163,6 +163,9 @@ def _timeline(arrival: int, track: Track) -> Timeline:
 
 def _union(intervals: list[tuple[int, int]], low: int, high: int) -> int:
     """Length of the union of intervals ordered by start, clipped to [low, high)."""
+    if len(intervals) == 1:
+        a, b = intervals[0]
+        return max(0, min(b, high) - max(a, low))
     total, end = 0, low
     for a, b in intervals:
         a, b = max(a, end), min(b, high)

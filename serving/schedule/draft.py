@@ -147,10 +147,10 @@ class Draft:
             samples=tuple(self.samples),
             prompt_lens=tuple([state.prompt_len for state in batch]),
             admitted=tuple(
-                Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self.admitted
+                [Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self.admitted]
             ),
-            new_blocks=tuple((state.request_id, blocks) for state, blocks in self.new_blocks.items()),
-            preempted=tuple(state.request_id for state in preempted),
+            new_blocks=tuple([(state.request_id, blocks) for state, blocks in self.new_blocks.items()]),
+            preempted=tuple([state.request_id for state in preempted]),
             released=released,
             copies=copies,
             decodes=self._decodes(),

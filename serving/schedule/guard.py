@@ -40,6 +40,8 @@ class Guard:
         self._engine = engine
         self._waiting: dict[RequestState, bool] = {}  # who waits, and whether the queue has him
         self._chunks = type(policy).chunk is not Policy.chunk
+        self._holds_back = type(policy).admit is not Policy.admit
+        self._refuses = type(admission).refuse is not AdmissionControl.refuse
         self._listeners = {
             notice: [c for c in (policy, admission, reservation) if getattr(type(c), notice) is not method]
             for notice, method in vars(Component).items()
@@ -51,6 +53,8 @@ class Guard:
         return len(self._waiting)
 
     def refuse(self, state: RequestState) -> str | None:
+        if not self._refuses:
+            return None
         reason = self._ask(self._admission, "refuse", state, self._views[state])
         if reason is not None and not isinstance(reason, str):
             raise self._wrong(self._admission, "refuse", state, f"answered {reason!r}; it is words, or None")
@@ -77,6 +81,8 @@ class Guard:
         return self._known(self._ask(self._policy, "peek", None, of=self._queue), "peek", _WAITING)
 
     def admit(self, state: RequestState) -> Verdict:
+        if not self._holds_back:
+            return Verdict.TAKE
         verdict = self._ask(self._policy, "admit", state, self._views[state])
         if not isinstance(verdict, Verdict):
             raise self._wrong(self._policy, "admit", state, f"answered {verdict!r}; it is a Verdict")

@@ -207,9 +207,6 @@ class Scheduler:
         self._pool.now = now
         tally = Tally(accepted)
         self._take(plan, batch, tokens, ended, tally)
-        if tally.finished:
-            running = Status.RUNNING
-            self._running[:] = [state for state in self._running if state.status is running]
         outcome = Outcome(tuple(accepted), tuple([state.request_id for state in tally.finished]))
         try:
             self._tell(tally.notices, tally.finished)
@@ -268,6 +265,8 @@ class Scheduler:
         if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:
             if state.status is Status.PREEMPTED:
                 self._guard.remove(state)
+            else:
+                self._running.remove(state)
             tally.finished.append(state)
             self._drop(state, Status.FINISHED)
             tally.notices.append(("finished", state))
