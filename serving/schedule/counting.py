@@ -94,14 +94,19 @@ class CountingDraft(Draft):
     def decode(self, i: int, most: int, publishes: bool) -> int:
         num = len(self._steady)
         if i == 0 and num:
-            grown = self._steady.schedule() if num <= most else None
+            give_way = self._give_way if self.guard.last_gives_way else None
+            grown = self._steady.schedule(give_way) if num <= most else None
             if grown is None:
                 self._steady.leave_all()
             else:
                 self.new_blocks |= grown
-                self._num_counted = i = num
-                self.budget -= num
-        return super().decode(i, most - i, publishes)
+                self._num_counted = i = len(self._steady)
+                self.budget -= i
+                most -= i
+        return super().decode(i, most, publishes)
+
+    def _give_way(self) -> None:
+        self.preempt(self.running.pop())
 
     def preempt(self, state: RequestState) -> None:
         if self._num_counted:

@@ -18,7 +18,7 @@ _WAITING = (Status.WAITING, Status.PREEMPTED)
 class Guard:
     """Errors: PolicyError naming policy, step and request, wherever a policy raises or answers nonsense.
 
-    step: number of the step being decided, kept by the scheduler.
+    step: number of the step being decided, kept by the scheduler. last_gives_way: the victim is always the last one.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Guard:
     ) -> None:
         self.step = 0
         self.may_displace = type(policy).outranks is not Policy.outranks
+        self.last_gives_way = type(policy).victim is Policy.victim
         self._policy = policy
         self._admission = admission
         self._reservation = reservation

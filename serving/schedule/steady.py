@@ -5,7 +5,7 @@ request's state when somebody looks (settle), and at the steps at which somethin
 filled one, or ends. Those steps are known ahead, so that a step costs what happens in it, not what is in its batch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from serving.errors import InvariantError
@@ -143,28 +143,39 @@ class Steady:
         for member in self._members.values():
             self.settle(member)
 
-    def schedule(self) -> dict[RequestState, tuple[int, ...]] | None:
-        """One more decode step. Returns the blocks that were appended; None: too few are free, and nothing is done."""
-        pool, due = self._pool, _in_order(self._growing.get(self._scheduled + 1, ()))
+    def schedule(self, give_way: Callable[[], None] | None) -> dict[RequestState, tuple[int, ...]] | None:
+        """One more decode step. Returns the blocks that were appended.
+
+        give_way: takes the place of the last running request away, which may be the one in need; None: it is not as
+        simple, and where blocks are short nothing is done and None returned.
+        """
+        pool, step = self._pool, self._scheduled + 1
+        due = _in_order(self._growing.get(step, ()))
         for member in due:
             self._settle_lengths(member)
-        if sum(member.state.num_computed == member.state.capacity for member in due) > pool.num_free:
+        if give_way is None and sum(m.state.num_computed == m.state.capacity for m in due) > pool.num_free:
             return None
-        self._tail_waste += pool.block_size * self._phases[-self._scheduled % pool.block_size] - len(self._members)
-        self._num_computed += len(self._members)
-        self._scheduled += 1
-        self._growing.pop(self._scheduled, None)
         grown = {}
         for member in due:
             state = member.state
             end = state.num_computed + 1
             if end > state.capacity:
+                while not pool.num_free and give_way is not None and state.counted is member:
+                    give_way()
+                if state.counted is not member:
+                    break  # and so did all behind it
                 grown[state] = pool.grow(state, 1)
                 self._capacity += pool.block_size
             if self._publishes and end >= state.publish_at:
                 self._settle_tokens(member)
                 pool.publish(state, end)
+            del self._growing[step][member]
             self._expect_growth(member)
+        if self._members:
+            self._tail_waste += pool.block_size * self._phases[-self._scheduled % pool.block_size] - len(self._members)
+            self._num_computed += len(self._members)
+            self._scheduled = step
+        self._growing.pop(step, None)
         return grown
 
     def take_back_step(self) -> list[RequestState]:
