@@ -72,7 +72,8 @@ class RequestRows:
             timeline = self._keeper.timeline(request_id, self._arrivals[row])
             assert timeline is not None
             self._write(row, _values(timeline))
-            self._keeper.forget(request_id)
+        for request_id in receipt.plan.released:  # until then, a step in flight may still name it
+            self._keeper.forget_finished(request_id)
 
     def table(self, rejected: Mapping[str, str], aborted: Iterable[str]) -> pa.Table:
         """rejected: id -> reason. aborted: while they were being served."""

@@ -112,8 +112,11 @@ class Timekeeper:
         track = self.track(request_id)
         return _timeline(arrival_at, track) if track is not None and track.token_times else None
 
-    def forget(self, request_id: str) -> None:
-        self._tracks.pop(request_id, None)
+    def forget_finished(self, request_id: str) -> None:
+        """Nothing happens to one that did not finish."""
+        track = self._tracks.get(request_id)
+        if track is not None and track.finished:
+            del self._tracks[request_id]
 
     def _count(self, decodes: Decodes, receipt: StepReceipt) -> None:
         for request_id in decodes.left:

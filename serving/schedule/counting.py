@@ -54,22 +54,11 @@ class CountingScheduler(Scheduler):
     def _draft(self) -> "CountingDraft":
         return CountingDraft(super()._draft(), self._steady)
 
-    def _take(
-        self,
-        plan: Plan,
-        batch: Sequence[RequestState],
-        tokens: Sequence[tuple[int, ...]],
-        ended: Sequence[str],
-        tally: Tally,
-    ) -> None:
-        if plan.decodes is not None and plan.decodes.num_seqs:
-            self._take_counted([self._live[request_id] for request_id in ended], tally)
-            ended = ()
-        super()._take(plan, batch, tokens, ended, tally)
-
-    def _take_counted(self, ended: Sequence[RequestState], tally: Tally) -> None:
+    def _take_counted(self, plan: Plan, ended: Sequence[str], tally: Tally) -> None:
+        if plan.decodes is None or not plan.decodes.num_seqs:
+            return
         steady = self._steady
-        for state in steady.complete(ended):
+        for state in steady.complete([self._live[request_id] for request_id in ended]):
             if self._publishes_when_complete and state.num_computed >= state.publish_at:
                 self._pool.publish(state, state.num_computed)
             if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:

@@ -203,10 +203,14 @@ class Scheduler:
         accepted = list(map(len, tokens))
         if accepted != list(plan.samples):
             raise self._wrong_tokens(plan, tokens)
+        for request_id in ended:
+            if plan.decodes is None or not self._is_counted(request_id):
+                raise InvariantError(f"complete(step {step_id}) says that {request_id} ended, but it was not counted")
         self._in_flight.popleft()
         self._pool.now = now
         tally = Tally(accepted)
-        self._take(plan, batch, tokens, ended, tally)
+        self._take_counted(plan, ended, tally)
+        self._take(batch, tokens, tally)
         outcome = Outcome(tuple(accepted), tuple([state.request_id for state in tally.finished]))
         try:
             self._tell(tally.notices, tally.finished)
@@ -217,16 +221,15 @@ class Scheduler:
             raise
         return outcome
 
-    def _take(
-        self,
-        plan: Plan,
-        batch: Sequence[RequestState],
-        tokens: Sequence[tuple[int, ...]],
-        ended: Sequence[str],
-        tally: Tally,
-    ) -> None:
-        if ended:
-            raise InvariantError(f"complete(step {plan.step_id}) says that {ended[0]} ended, but it was not counted")
+    def _is_counted(self, request_id: str) -> bool:
+        state = self._live.get(request_id)
+        return state is not None and state.counted is not None
+
+    def _take_counted(self, plan: Plan, ended: Sequence[str], tally: Tally) -> None:
+        """The tokens of the requests that the plan counts; here it lists everybody."""
+
+    def _take(self, batch: Sequence[RequestState], tokens: Sequence[tuple[int, ...]], tally: Tally) -> None:
+        """The tokens of the requests that the plan lists."""
         running = Status.RUNNING
         publishes = self._publishes_when_complete
         for state, new in zip(batch, tokens, strict=True):

@@ -1,0 +1,169 @@
+"""servetwin beside other simulators, on the same requests in one run: `make bench-simulators`.
+
+Prints a table: requests/s, simulated seconds per second, steps/s, peak memory, start-up apart. Each simulation runs in
+a process of its own, in turn; the figure is the best of ROUNDS. What is timed:
+
+servetwin  from the requests in memory to every row of requests.parquet and steps.parquet in memory (twin_replay.py);
+           `on disk` is the same as a whole run record, replay log and fingerprints included
+DynoSim    ai-dynamo 1.2.1, python -m dynamo.replay --replay-mode offline: the wall time of its own report
+sched-sim  0.2.1, Simulator.run() by itself, on its own A100 profile; it knows no prefix hashes
+
+servetwin runs DynoSim's default step times (twin_replay.py), so that both simulate about the same steps.
+Rivals live in .venv-rivals; without it, or with --alone, only servetwin runs. --trace FILE: Mooncake's conversations.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+HERE = Path(__file__).parent
+RIVALS = HERE.parent / ".venv-rivals"
+ROUNDS = 3
+ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """requests: lines of a Mooncake trace. settings: of the engine. hash_block: tokens of a hash id."""
+
+    name: str
+    requests: Sequence[dict[str, Any]]
+    settings: dict[str, Any]
+    hash_block: int = 512
+
+
+def steady(count: int) -> Scenario:
+    """512 prompt and 64 output tokens, 20 ms apart."""
+    requests = [{"timestamp": 20 * i, "input_length": 512, "output_length": 64, "hash_ids": [i]} for i in range(count)]
+    settings = {"num_blocks": 16384, "block_size": 16, "max_num_seqs": 256, "max_num_batched_tokens": 2048}
+    return Scenario(f"steady, {count:,} requests", requests, {**settings, "enable_prefix_caching": False})
+
+
+def starved() -> Scenario:
+    """300 requests with 196,000 output tokens, 10 ms apart, in 41,408 tokens of KV."""
+    lengths = [307 + 692 * ((i * 137) % 300) // 299 for i in range(300)]
+    lengths[-1] += 196_000 - sum(lengths)
+    requests = [
+        {"timestamp": 10 * i, "input_length": 512, "output_length": n, "hash_ids": [i]} for i, n in enumerate(lengths)
+    ]
+    settings = {"num_blocks": 2588, "block_size": 16, "max_num_seqs": 256, "max_num_batched_tokens": 2048}
+    return Scenario("KV-starved, 196,000 tokens", requests, {**settings, "enable_prefix_caching": False})
+
+
+def mooncake(path: Path) -> Scenario:
+    """The conversation trace (Qin et al., FAST 2025) as it was recorded; prefix caching on, blocks of 512 tokens."""
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    requests = [json.loads(line) for line in text.splitlines()]
+    settings = {"num_blocks": 16384, "block_size": 512, "max_num_seqs": 256, "max_num_batched_tokens": 8192}
+    return Scenario("Mooncake conversation", requests, {**settings, "enable_prefix_caching": True})
+
+
+def servetwin(scenario: Scenario, trace: Path) -> dict[str, float]:
+    settings = {**scenario.settings, "max_model_len": 1 << 20}
+    out, _ = _run([sys.executable, HERE / "twin_replay.py", trace, json.dumps(settings), "record"])
+    return json.loads(out)
+
+
+def dynosim(scenario: Scenario, trace: Path) -> dict[str, float]:
+    settings = dict(scenario.settings)
+    settings["num_gpu_blocks"] = settings.pop("num_blocks")
+    report = trace.with_suffix(".dynosim.json")
+    command = [RIVALS / "dynamo/bin/python", "-m", "dynamo.replay", "--replay-mode", "offline", "--num-workers", "1"]
+    command += ["--trace-block-size", scenario.hash_block, "--extra-engine-args", json.dumps(settings)]
+    begin = perf_counter()
+    _, peak = _run([*command, "--report-json", report, trace])
+    whole, told = perf_counter() - begin, json.loads(report.read_text())
+    seconds = told["wall_time_ms"] / 1e3
+    return {
+        "start_up_s": whole - seconds,
+        "seconds": seconds,
+        "simulated_s": told["duration_ms"] / 1e3,
+        "peak_mb": peak,
+        "completed": told["completed_requests"],
+    }
+
+
+def sched_sim(scenario: Scenario, trace: Path) -> dict[str, float]:
+    if scenario.settings["enable_prefix_caching"]:
+        raise NotImplementedError
+    own = trace.with_suffix(".sched-sim.json")
+    requests = [
+        {"timestamp": r["timestamp"] / 1e3, "prompt_tokens": r["input_length"], "output_tokens": r["output_length"]}
+        for r in scenario.requests
+    ]
+    own.write_text(json.dumps(requests))
+    budget = scenario.settings["max_num_batched_tokens"]
+    out, peak = _run([RIVALS / "sched-sim/bin/python", HERE / "sched_sim_replay.py", own, budget])
+    return {**json.loads(out), "peak_mb": peak}
+
+
+def _run(command: Sequence[object]) -> tuple[str, float]:
+    """What it printed, and the most memory it held, in MB."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            list(map(str, command)), env={**ONE_CORE, "PYTHONPATH": str(HERE.parent)}, stdout=out, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            sys.exit(f"{command[0]}: exit code {process.returncode}\n{errors.read()[-2000:]}")
+        return out.read(), usage.ru_maxrss / 1024
+
+
+SIMULATORS = {"servetwin": servetwin, "DynoSim 1.2.1": dynosim, "sched-sim 0.2.1": sched_sim}
+
+
+def measure(scenario: Scenario, alone: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """The best of some rounds of each simulator, in turn."""
+    names = [name for name in SIMULATORS if name == "servetwin" or not alone]
+    best: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.jsonl"
+        trace.write_text("".join(json.dumps(request) + "\n" for request in scenario.requests))
+        for _ in range(ROUNDS):
+            for name in names:
+                try:
+                    result = SIMULATORS[name](scenario, trace)
+                except NotImplementedError:
+                    continue
+                if name not in best or result["seconds"] < best[name]["seconds"]:
+                    best[name] = result
+    yield from best.items()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--trace", type=Path)
+    arguments = parser.parse_args()
+    alone = arguments.alone or not RIVALS.exists()
+    scenarios = [steady(10_000), starved()] + ([mooncake(arguments.trace)] if arguments.trace else [])
+    print(f"{'':44}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
+    for scenario in scenarios:
+        for name, r in measure(scenario, alone):
+            row = [
+                f"{scenario.name:<28}{name:<16}",
+                f"{r['seconds']:9.2f}{len(scenario.requests) / r['seconds']:12,.0f}",
+            ]
+            row.append(f"{r['simulated_s'] / r['seconds']:15,.0f}")
+            row.append(f"{r['steps'] / r['seconds']:10,.0f}" if "steps" in r else f"{'':10}")
+            row.append(f"{r['peak_mb']:9,.0f}{r['start_up_s']:12.2f}")
+            print("".join(row), flush=True)
+            if "record_s" in r:
+                n = len(scenario.requests) / r["record_s"]
+                print(f"{'':28}{'  on disk':<16}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
