@@ -1,6 +1,7 @@
 # make demo      a small run end to end; TRACE=, OUT= and SEED= are passed on when given
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
+# make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
 # make mutants   change serving/schedule and serving/state in every small way: do the tests notice? Takes an hour
 # make setup     the environment in .venv; every target calls it, and it does nothing when up to date
 # make format    let ruff rewrite the code;   make lock   remake requirements.lock;   make clean
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench mutants format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -81,6 +82,13 @@ unit: setup
 bench: setup
 	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies
 
+# Each rival in an environment of its own: they want other versions of the same packages.
+bench-simulators: setup
+	@for rival in dynamo:ai-dynamo==1.2.1 sched-sim:sched-sim==0.2.1; do \
+	    venv=".venv-rivals/$${rival%%:*}"; [ -x "$$venv/bin/python" ] || { "$(PYTHON)" -m venv "$$venv" && \
+	    "$$venv/bin/pip" install -qq --disable-pip-version-check "$${rival#*:}"; } || exit 1; done
+	@$(BIN)/python benchmarks/simulators.py $(if $(TRACE),--trace "$(TRACE)")
+
 # mutmut brings a screen of its own and a parser, which nothing else here needs: it lives in an environment apart.
 mutants:
 	@[ -x .venv-mutants/bin/mutmut ] || { "$(PYTHON)" -m venv .venv-mutants && .venv-mutants/bin/pip install -qq \
@@ -107,4 +115,4 @@ lock:
 	      "$$tmp/requirements.lock"; } > "$$tmp/new" && cp "$$tmp/new" requirements.lock
 
 clean:
-	rm -rf $(VENV) .venv-mutants mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-mutants .venv-rivals mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
