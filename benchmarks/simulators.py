@@ -3,7 +3,7 @@
 Prints a table: requests/s, simulated seconds per second, steps/s, peak memory, start-up apart. Each simulation runs in
 a process of its own, in turn; the figure is the best of ROUNDS. What is timed:
 
-servetwin  from the requests in memory to every row of requests.parquet and steps.parquet in memory (twin_replay.py);
+servetwin  from the workload in memory to every row of requests.parquet and steps.parquet in memory (twin_replay.py);
            `on disk` is the same as a whole run record, replay log and fingerprints included
 DynoSim    ai-dynamo 1.2.1, python -m dynamo.replay --replay-mode offline: the wall time of its own report
 sched-sim  0.2.1, Simulator.run() by itself, on its own A100 profile; it knows no prefix hashes

@@ -1,15 +1,14 @@
 """One simulation by servetwin, timed in this process; called by simulators.py.
 
-Prints a JSON object: seconds from requests in memory to every row of requests.parquet and steps.parquet in memory, and
-of the same run written to disk as a whole run record; steps; simulated seconds; seconds until the first line here ran
-(imports, reading the workload).
+Prints a JSON object: seconds from the workload in memory to every row of requests.parquet and steps.parquet in memory,
+and of the same run written to disk as a whole run record; steps; simulated seconds; seconds until the first line here
+ran (imports, reading the workload).
 """
 
 import json
 import resource
 import sys
 import tempfile
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, process_time
@@ -20,7 +19,6 @@ from records.profile_cost import ProfileCost
 from records.request_rows import RequestHead, RequestRows
 from records.run import STEPS_A_ROW_GROUP
 from records.step_rows import StepRows
-from serving.request import Request
 from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from sim.simulate import stream
@@ -62,10 +60,7 @@ def dynosim_profile(capacity: int) -> Profile:
 
 
 def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[float, int, float]:
-    """Seconds, steps, simulated seconds. Prompts are drawn before the clock starts, where they fit into memory."""
-    arriving: Iterable[Request] = requests_of(workload)
-    if len(workload.requests) <= 100_000:
-        arriving = list(arriving)
+    """Seconds, steps, simulated seconds."""
     begin = perf_counter()
     rows = RequestRows(RequestHead(r.request_id, r.arrival_time, r.prompt_len) for r in workload.requests)
     steps, tables, last = StepRows(rows.row), [], 0
@@ -80,7 +75,7 @@ def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[f
 
     truth = Truth(workload)
     scheduler = build(spec, tokens_of=truth.placeholders)
-    rejected = stream(arriving, truth, scheduler, ProfileCost(profile), tell)
+    rejected = stream(requests_of(workload), truth, scheduler, ProfileCost(profile), tell)
     tables.append(steps.take())
     requests = rows.table(rejected, [])
     assert requests.num_rows == len(workload.requests)

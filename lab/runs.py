@@ -11,18 +11,17 @@ from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
 from records.profile_cost import ProfileCost
-from records.request_rows import arrival_order
+from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
 from serving.cost import CostModel, features
 from serving.errors import ConfigError, RequestError, WorkloadError
-from serving.request import Request
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from serving.schedule.scheduler import Scheduler
 from workloads.predict import is_oracle, predictor
 from workloads.truth import Truth
-from workloads.workload import Workload, materialize
+from workloads.workload import Workload, materialize, requests_of
 
 
 def scheduler_of(identity: EngineIdentity, cost: CostModel | None = None) -> Scheduler:
@@ -63,14 +62,16 @@ def simulate_run(
     spec = _sized(spec, profile.kv.num_blocks, profile.kv.block_size)
     truth = Truth(workload)
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
-    requests = _servable(workload, scheduler, told_by)
+    _check_servable(workload, scheduler)
+    requests = requests_of(workload, _predicted(workload, told_by))
     recorded = RecordedScheduler(scheduler, truth.placeholders)
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
     cost = ProfileCost(profile)
     outside = _OutsideHull(cost)
-    with new_run(folder, arrival_order(requests), force) as run:
+    heads = (RequestHead(r.request_id, r.arrival_time, r.prompt_len) for r in workload.requests)
+    with new_run(folder, heads, force) as run:
 
         def tell(receipt: StepReceipt) -> None:
             outside.add(receipt)
@@ -120,7 +121,8 @@ def execute_run(
     refuse_on_hardware(spec, told_by)
     spec = _sized(spec, runner.num_blocks, runner.block_size)
     scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
-    requests = _servable(workload, scheduler, told_by)
+    _check_servable(workload, scheduler)
+    requests = materialize(workload, _predicted(workload, told_by))
     recorded = RecordedScheduler(scheduler)
     run = execute(requests, Truth(workload), recorded, runner, progress)
     lateness = sorted(run.lateness) or [0]
@@ -191,15 +193,17 @@ def _sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
     return replace(spec, settings={"num_blocks": num_blocks, "block_size": block_size, **spec.settings})
 
 
-def _servable(workload: Workload, scheduler: Scheduler, told_by: str) -> Sequence[Request]:
-    """The workload's requests. Errors: WorkloadError naming the first that the engine could never serve."""
-    requests = materialize(workload, predictor(told_by).predict(workload) if told_by else None)
-    for request in requests:
+def _check_servable(workload: Workload, scheduler: Scheduler) -> None:
+    """Errors: WorkloadError naming the first request that the engine could never serve."""
+    for request in requests_of(workload):
         try:
             scheduler.refuse_impossible(request)
         except RequestError as error:
             raise WorkloadError(f"workload {workload.name}: {error}") from error
-    return requests
+
+
+def _predicted(workload: Workload, told_by: str) -> Sequence[int] | None:
+    return predictor(told_by).predict(workload) if told_by else None
 
 
 def _identity(spec: EngineSpec, told_by: str, scheduler: Scheduler) -> EngineIdentity:

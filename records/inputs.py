@@ -10,6 +10,7 @@ A line each, as a JSON object; "at" is in seconds:
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from records.prompts import prompt_from_json, prompt_to_json
 from records.units import nanoseconds, seconds
 from serving.errors import RequestError
 from serving.request import Request
@@ -105,7 +106,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
     return {
         "request_id": request.request_id,
         "arrival_time": seconds(request.arrival_time),
-        "prompt_token_ids": list(request.prompt_token_ids),
+        **prompt_to_json(request.prompt_token_ids),
         "max_tokens": request.max_tokens,
         "stop_token_ids": list(request.stop_token_ids),
         "priority": request.priority,
@@ -121,7 +122,7 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
     return Request(
         request_id=values["request_id"],
         arrival_time=nanoseconds(values["arrival_time"]),
-        prompt_token_ids=tuple(values["prompt_token_ids"]),
+        prompt_token_ids=prompt_from_json(values),
         max_tokens=values["max_tokens"],
         stop_token_ids=tuple(values["stop_token_ids"]),
         priority=values["priority"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from records.prompts import prompt_from_json
 from records.run import RunRecord
 
 
@@ -66,8 +67,9 @@ def statements(record: RunRecord) -> dict[str, Mapping[str, object]]:
 
 def statement(request: Mapping[str, Any]) -> dict[str, object]:
     """A request of the log without its arrival time, and with a fingerprint in place of its prompt."""
-    prompt = json.dumps(request["prompt_token_ids"])
-    stated = {name: value for name, value in request.items() if name not in ("request_id", "arrival_time")}
+    prompt = json.dumps(list(prompt_from_json(request)))
+    left_out = ("request_id", "arrival_time", "prompt_drawn_from")
+    stated = {name: value for name, value in request.items() if name not in left_out}
     return {**stated, "prompt_token_ids": sha256(prompt.encode()).hexdigest()}
 
 

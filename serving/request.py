@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from serving.tokens import TokenIds, token_ids_of
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -79,7 +81,7 @@ class RequestState:
     stop_ids: tuple[int, ...]
     end_at: int
     milestone: int
-    token_ids: list[int]
+    token_ids: TokenIds
     num_tokens: int
     status: Status = Status.WAITING
     num_computed: int = 0
@@ -96,7 +98,7 @@ class RequestState:
 
     @classmethod
     def of(cls, request: Request, max_model_len: int) -> "RequestState":
-        prompt = list(request.prompt_token_ids)
+        prompt = token_ids_of(request.prompt_token_ids)
         end_at = min(len(prompt) + request.max_tokens, max_model_len)
         return cls(
             request=request,

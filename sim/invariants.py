@@ -370,7 +370,7 @@ def check_i12_step(watched: Watched, plan: Plan) -> None:
         raise broken("I12", watched, missing[0], "is admitted, but not in the batch")
 
 
-def check_admission(watched: Watched, entry: Entry, token_ids: tuple[int, ...], num_cached: int) -> None:
+def check_admission(watched: Watched, entry: Entry, token_ids: Sequence[int], num_cached: int) -> None:
     """I12: who enters brings all its tokens, none of them unknown, and leaves one to compute."""
     if list(token_ids) != entry.tokens or entry.pending:
         raise broken("I12", watched, entry.request_id, f"enters with {len(token_ids)} of {len(entry.tokens)} tokens")

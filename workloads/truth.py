@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from records.prompts import FIRST_TOKEN_ID, NUM_TOKEN_IDS
 from serving.errors import InvariantError
 from serving.schedule.contract import Plan
-from workloads.tokens import EOS_TOKEN_ID, FIRST_TOKEN_ID, NUM_TOKEN_IDS
+from workloads.tokens import EOS_TOKEN_ID
 from workloads.workload import Workload
 
 

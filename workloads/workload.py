@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
+from records.prompts import NamedPrompt
 from records.units import EXACT_UNTIL_NS, seconds
 from serving.errors import WorkloadError
 from serving.request import Request
-from workloads.tokens import EOS_TOKEN_ID, tokens_of
+from workloads.tokens import EOS_TOKEN_ID
 
 MAX_TOKENS = 10_000_000
 """Longest prompt or output: far beyond any model, and small enough that a typing error does not fill the memory."""
@@ -145,17 +146,16 @@ def materialize(workload: Workload, predicted: Sequence[int] | None = None) -> l
 
     predicted: output lengths that a predictor (predict.py) attaches, in the same order.
     """
-    return list(requests_of(workload, predicted))
+    return [replace(r, prompt_token_ids=tuple(r.prompt_token_ids)) for r in requests_of(workload, predicted)]
 
 
 def requests_of(workload: Workload, predicted: Sequence[int] | None = None) -> Iterator[Request]:
-    """As materialize(), one by one: the prompts of a long workload do not fit into memory."""
-    blocks: dict[tuple[int, int], tuple[int, ...]] = {}
+    """As materialize(), one by one, and prompts that are drawn stay names: for a world that computes nothing."""
     for i, r in enumerate(workload.requests):
         yield Request(
             request_id=r.request_id,
             arrival_time=r.arrival_time,
-            prompt_token_ids=_prompt(r, blocks),
+            prompt_token_ids=_prompt(r),
             max_tokens=r.max_tokens,
             stop_token_ids=(EOS_TOKEN_ID,),
             priority=r.priority,
@@ -166,15 +166,9 @@ def requests_of(workload: Workload, predicted: Sequence[int] | None = None) -> I
         )
 
 
-def _prompt(request: WorkloadRequest, blocks: dict[tuple[int, int], tuple[int, ...]]) -> Sequence[int]:
+def _prompt(request: WorkloadRequest) -> Sequence[int]:
     if request.prompt_token_ids is not None:
         return request.prompt_token_ids
     if request.hash_ids is None:
-        return tokens_of(f"request {request.request_id}", request.prompt_len)
-    prompt: list[int] = []
-    for hash_id in request.hash_ids:
-        key = (hash_id, request.hash_block)
-        if key not in blocks:
-            blocks[key] = tokens_of(f"hash {hash_id}", request.hash_block)
-        prompt.extend(blocks[key])
-    return tuple(prompt[: request.prompt_len])
+        return NamedPrompt((f"request {request.request_id}",), request.prompt_len, request.prompt_len)
+    return NamedPrompt([f"hash {hash_id}" for hash_id in request.hash_ids], request.hash_block, request.prompt_len)

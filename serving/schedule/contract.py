@@ -33,12 +33,12 @@ class Idle(NamedTuple):
 class Admission(NamedTuple):
     """A request enters the batch: first time, or again after a preemption.
 
-    token_ids: prompt, and the output so far if it was preempted.
+    token_ids: prompt, and the output so far if it was preempted; immutable.
     num_cached: leading tokens that count as stored: prefix hits, and what comes back from the host.
     """
 
     request_id: str
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     num_cached: int
 
 

@@ -7,6 +7,7 @@ from serving.schedule.config import EngineConfig
 from serving.schedule.contract import Admission, Decodes, Plan
 from serving.schedule.guard import Guard
 from serving.state.pool import BlockPool, Hits
+from serving.tokens import frozen
 
 
 class Draft:
@@ -147,7 +148,7 @@ class Draft:
             samples=tuple(self.samples),
             prompt_lens=tuple([state.prompt_len for state in batch]),
             admitted=tuple(
-                [Admission(state.request_id, tuple(state.token_ids), state.num_cached) for state in self.admitted]
+                [Admission(state.request_id, frozen(state.token_ids), state.num_cached) for state in self.admitted]
             ),
             new_blocks=tuple([(state.request_id, blocks) for state, blocks in self.new_blocks.items()]),
             preempted=tuple([state.request_id for state in preempted]),

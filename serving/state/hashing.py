@@ -10,6 +10,7 @@ from hashlib import sha256
 from struct import Struct
 
 from serving.request import RequestState
+from serving.tokens import DrawnTokens
 
 
 @cache
@@ -22,8 +23,11 @@ def extend_hashes(state: RequestState, num_blocks: int, block_size: int) -> None
     """Compute the hashes of the first num_blocks full blocks of a request; those known are kept."""
     hashes = state.block_hashes
     parent = hashes[-1] if hashes else b""
-    pack = _packer(block_size)
+    pack, token_ids = _packer(block_size), state.token_ids
     for i in range(len(hashes), num_blocks):
-        tokens = pack(*state.token_ids[i * block_size : (i + 1) * block_size])
+        start, end = i * block_size, (i + 1) * block_size
+        tokens = token_ids.identity(start, end) if isinstance(token_ids, DrawnTokens) else None
+        if tokens is None:
+            tokens = pack(*token_ids[start:end])
         parent = sha256(parent + tokens).digest()
         hashes.append(parent)

@@ -1,0 +1,80 @@
+"""A named prompt is the tokens that it stands for, and two have equal identities where their names are equal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.prompts import NamedPrompt, prompt_from_json, prompt_to_json, tokens_of
+from serving.request import Request, RequestState
+from serving.state.hashing import extend_hashes
+from serving.tokens import DrawnTokens, frozen, token_ids_of
+
+
+@st.composite
+def prompts(draw) -> NamedPrompt:
+    size = draw(st.integers(1, 9))
+    names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=6))
+    return NamedPrompt(names, size, draw(st.integers(size * (len(names) - 1) + 1, size * len(names))))
+
+
+def spelled_out(prompt: NamedPrompt) -> list[int]:
+    return [token for name in prompt.names for token in tokens_of(name, prompt.size)][: prompt.length]
+
+
+@given(prompts(), st.data())
+def test_it_is_the_sequence_of_its_tokens(prompt: NamedPrompt, data) -> None:
+    tokens = spelled_out(prompt)
+    assert list(prompt) == tokens
+    assert len(prompt) == len(tokens)
+    i = data.draw(st.integers(-len(tokens), len(tokens) - 1))
+    assert prompt[i] == tokens[i]
+    some = data.draw(st.slices(len(tokens)).filter(lambda s: s.step is None or s.step > 0))
+    assert prompt[some] == tuple(tokens[some])
+    assert prompt == tuple(tokens)
+    assert hash(prompt) == hash(tuple(tokens))
+    with pytest.raises(IndexError):
+        prompt[len(tokens)]
+
+
+@given(prompts(), st.lists(st.integers(0, 9), max_size=12), st.data())
+def test_with_output_behind_it_it_is_a_list(prompt: NamedPrompt, output: list[int], data) -> None:
+    tokens, like = token_ids_of(prompt), spelled_out(prompt)
+    assert isinstance(tokens, DrawnTokens)
+    before = frozen(tokens)
+    tokens += output
+    like += output
+    assert (len(tokens), list(tokens), tokens[-1]) == (len(like), like, like[-1])
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, len(like)), st.integers(0, len(like)))))
+    assert tokens[start:stop] == like[start:stop]
+    assert tokens[start:] == like[start:]
+    assert tuple(before) == tuple(spelled_out(prompt))
+    assert tuple(frozen(tokens)) == tuple(like)
+
+
+@given(prompts(), prompts(), st.integers(1, 9), st.lists(st.integers(0, 3), max_size=9))
+def test_blocks_are_equal_by_name_where_their_tokens_are(a, b, block_size: int, output: list[int]) -> None:
+    """Of prompts whose names stand for equally many tokens, as those of one trace do."""
+    b = NamedPrompt(b.names, a.size, min(len(b), a.size * len(b.names)))
+    hashes = []
+    for spell in (lambda prompt: prompt, tuple):
+        states = [RequestState.of(Request(str(i), 0, spell(p), 99), 10**6) for i, p in enumerate((a, b))]
+        for state in states:
+            state.token_ids += output
+            extend_hashes(state, len(state.token_ids) // block_size, block_size)
+        hashes.append([[x == y for y in states[1].block_hashes] for x in states[0].block_hashes])
+    named, spelled = hashes
+    if not output:
+        assert named == spelled
+    assert all(not n or s for ns, ss in zip(named, spelled, strict=True) for n, s in zip(ns, ss, strict=True))
+
+
+@given(prompts())
+def test_it_comes_back_from_a_log(prompt: NamedPrompt) -> None:
+    again = prompt_from_json(prompt_to_json(prompt))
+    assert (again, again.names, again.size) == (prompt, prompt.names, prompt.size)
+    assert prompt_from_json(prompt_to_json((3, 5))) == (3, 5)
+
+
+def test_a_slice_with_a_step_is_nothing_a_scheduler_asks_for() -> None:
+    with pytest.raises(ValueError, match="no step"):
+        token_ids_of(NamedPrompt("ab", 2, 4))[::2]
