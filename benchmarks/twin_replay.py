@@ -19,7 +19,7 @@ from records.profile_cost import ProfileCost
 from records.request_rows import RequestHead, RequestRows
 from records.run import STEPS_A_ROW_GROUP
 from records.step_rows import StepRows
-from serving.schedule.contract import StepReceipt
+from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from sim.simulate import stream
 from workloads.traces import read_trace
@@ -70,12 +70,18 @@ def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[f
         rows.add(receipt)
         steps.add(receipt)
         last = receipt.host_at
-        if len(steps) == STEPS_A_ROW_GROUP:
+        if len(steps) >= STEPS_A_ROW_GROUP:
             tables.append(steps.take())
+
+    def tell_quiet(quiet: QuietSteps) -> None:
+        nonlocal last
+        rows.add_quiet(quiet)
+        steps.add_quiet(quiet)
+        last = quiet.host_ats[-1]
 
     truth = Truth(workload)
     scheduler = build(spec, tokens_of=truth.placeholders)
-    rejected = stream(requests_of(workload), truth, scheduler, ProfileCost(profile), tell)
+    rejected = stream(requests_of(workload), truth, scheduler, ProfileCost(profile), tell, tell_quiet=tell_quiet)
     tables.append(steps.take())
     requests = rows.table(rejected, [])
     assert requests.num_rows == len(workload.requests)

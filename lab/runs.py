@@ -13,10 +13,10 @@ from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
-from serving.cost import CostModel, features
+from serving.cost import CostModel, StepFeatures, features
 from serving.errors import ConfigError, RequestError, WorkloadError
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import StepReceipt
+from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from serving.schedule.scheduler import Scheduler
 from workloads.predict import is_oracle, predictor
@@ -79,7 +79,13 @@ def simulate_run(
             for line in recorded.lines():
                 run.log(line)
 
-        rejected = stream(requests, truth, recorded, cost, tell, plain)
+        def tell_quiet(steps: QuietSteps) -> None:
+            outside.add_quiet(steps)
+            run.quiet_steps(steps)
+            for line in recorded.lines():
+                run.log(line)
+
+        rejected = stream(requests, truth, recorded, cost, tell, plain, tell_quiet)
         for line in recorded.lines():
             run.log(line)
         manifest = Manifest(
@@ -229,9 +235,17 @@ class _OutsideHull:
         self._steps = self._time = self._total = 0
 
     def add(self, receipt: StepReceipt) -> None:
-        duration = receipt.host_at - receipt.launch_at
+        self._add(features(receipt.plan), receipt.host_at - receipt.launch_at)
+
+    def add_quiet(self, steps: QuietSteps) -> None:
+        num, context = steps.num_seqs, steps.context
+        for launch_at, host_at in zip(steps.launch_ats, steps.host_ats, strict=True):
+            self._add(StepFeatures(num, num, num, 0, 0, 0, 0, context), host_at - launch_at)
+            context += num
+
+    def _add(self, step: StepFeatures, duration: int) -> None:
         self._total += duration
-        if self._cost.outside_hull(features(receipt.plan)):
+        if self._cost.outside_hull(step):
             self._steps += 1
             self._time += duration
 

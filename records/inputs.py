@@ -14,7 +14,7 @@ from records.prompts import prompt_from_json, prompt_to_json
 from records.units import nanoseconds, seconds
 from serving.errors import RequestError
 from serving.request import Request
-from serving.schedule.contract import Decodes, Idle, Outcome, Plan, SchedulerLike, Snapshot
+from serving.schedule.contract import Decodes, Idle, Outcome, Plan, QuietSteps, SchedulerLike, Snapshot
 from serving.schedule.steady import TokensOf
 
 
@@ -68,6 +68,16 @@ class RecordedScheduler:
         for request_id, start, prompt_len in decodes.joined:
             self._counted[request_id] = iter(self._tokens_of(request_id, start + 1 - prompt_len, None))
         return [(next(tokens),) for tokens in self._counted.values()] if decodes.num_seqs else []
+
+    def quiet_steps(self, most: int) -> QuietSteps | None:
+        return self._scheduler.quiet_steps(most)
+
+    def advance(self, steps: QuietSteps) -> None:
+        self._scheduler.advance(steps)
+        for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
+            step_id = steps.step_id + i
+            self._log.append(("schedule", schedule_at, step_id, None))
+            self._log.append(("complete", host_at, step_id, [(next(tokens),) for tokens in self._counted.values()]))
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()

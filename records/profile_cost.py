@@ -4,7 +4,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from records.profile import CostTerms, Profile
-from serving.cost import StepFeatures
+from serving.cost import CostModel, StepFeatures
 from serving.errors import ConfigError
 
 
@@ -30,6 +30,18 @@ class ProfileCost:
     def outside_hull(self, step: StepFeatures) -> tuple[str, ...]:
         """Features of the step that lie beyond what the profile was measured on: its cost is an extrapolation."""
         return tuple(name for name, get, low, high in self._hull if not low <= get(step) <= high)
+
+
+def decode_costs(cost: CostModel, step: StepFeatures) -> Callable[[int], tuple[int, int, int, int]]:
+    """Schedule, execute, return and complete time of a step like this one, as a function of its decode_context."""
+    durations = (cost.schedule_time, cost.execute_time, cost.return_time, cost.complete_time)
+
+    def costs(context: int) -> tuple[int, int, int, int]:
+        like = step._replace(decode_context=context)
+        schedule, execute, return_, complete = durations
+        return schedule(like), execute(like), return_(like), complete(like)
+
+    return costs
 
 
 def _duration(cost: CostTerms) -> Callable[[StepFeatures], int]:

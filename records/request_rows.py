@@ -11,7 +11,7 @@ from records.schema import REQUESTS
 from serving.errors import InvariantError
 from serving.metrics.timeline import Timekeeper, Timeline
 from serving.request import Request
-from serving.schedule.contract import StepReceipt
+from serving.schedule.contract import QuietSteps, StepReceipt
 
 
 class RequestHead(NamedTuple):
@@ -74,6 +74,9 @@ class RequestRows:
             self._write(row, _values(timeline))
         for request_id in receipt.plan.released:  # until then, a step in flight may still name it
             self._keeper.forget_finished(request_id)
+
+    def add_quiet(self, steps: QuietSteps) -> None:
+        self._keeper.add_quiet(steps)
 
     def table(self, rejected: Mapping[str, str], aborted: Iterable[str]) -> pa.Table:
         """rejected: id -> reason. aborted: while they were being served."""

@@ -5,14 +5,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from records.schema import STEP_LISTS, STEPS
 from serving.cost import StepFeatures, features
 from serving.errors import InvariantError
-from serving.schedule.contract import Decodes, Plan, Snapshot, StepReceipt
+from serving.schedule.contract import Decodes, Plan, QuietSteps, Snapshot, StepReceipt
 
 _TIMES = ("schedule_s", "launch_s", "host_s", "delivered_s")
+_ONES = ("batch_tokens", "batch_samples", "batch_accepted")  # of a counted decode
 _NUMBERS = ("step_id", *_TIMES, *StepFeatures.names(), *Snapshot._fields)
 
 
@@ -50,6 +52,37 @@ class StepRows:
         except KeyError as error:
             raise InvariantError(f"a step names request {error}, which is not among the requests of the run") from error
 
+    def add_quiet(self, steps: QuietSteps) -> None:
+        count, num, before = len(steps.host_ats), steps.num_seqs, steps.before
+        more = np.arange(count, dtype=np.int64)
+        tails = np.array(steps.tail_wastes[:count], dtype=np.int64)
+        stored = before.kv_tokens_stored + num * (more + 1)
+        one_a_step: dict[str, npt.ArrayLike] = {
+            "step_id": steps.step_id + more,
+            **dict(
+                zip(_TIMES, (steps.schedule_ats, steps.launch_ats, steps.host_ats, steps.delivered_ats), strict=True)
+            ),
+            "decode_context": steps.context + num * more,
+            "kv_tokens_stored": stored,
+            "kv_tail_waste": tails,
+            "kv_reserved_unused": before.kv_total - stored - tails - before.kv_cached_idle - before.kv_free,
+        }
+        same: dict[str, int] = {**StepFeatures(num, num, num, 0, 0, 0, 0, 0)._asdict(), **before._asdict()}
+        rows = np.empty((count, len(_NUMBERS)), dtype=np.int64)
+        for i, name in enumerate(_NUMBERS):
+            rows[:, i] = one_a_step[name] if name in one_a_step else same[name]
+        self._numbers.frombytes(rows.tobytes())
+        self._num_steps += count
+        members = self._members
+        for name, lists in self._lists.items():
+            if name == "batch_start":
+                lists.add_rows(members.starts, count, members.steps)
+            elif name == "batch_request":
+                lists.add_rows(members.rows, count)
+            else:
+                lists.add_rows(members.ones if name in _ONES else array("i"), count)
+        members.steps += count
+
     def take(self) -> pa.Table:
         """The rows since the last call."""
         numbers = np.frombuffer(self._numbers, dtype=np.int64).reshape(self._num_steps, len(_NUMBERS))
@@ -83,7 +116,7 @@ class StepRows:
         if decodes.num_seqs:
             lists["batch_request"].begin(members.rows)
             lists["batch_start"].begin(members.starts, members.steps)
-            for name in ("batch_tokens", "batch_samples", "batch_accepted"):
+            for name in _ONES:
                 lists[name].begin(members.ones)
             members.steps += 1
 
@@ -144,14 +177,21 @@ class _Lists:
         self._type = field.type
         self._values = array("i")
         self._ends = array("q", [0])
-        self._shifts: list[tuple[int, int, int]] = []
+        self._shifts: list[tuple[int, int, int, int]] = []
 
     def begin(self, values: "array[int]", shift: int = 0) -> None:
         """The next row begins with these, each plus shift."""
         if shift:
-            begin = len(self._values)
-            self._shifts.append((begin, begin + len(values), shift))
+            self._shifts.append((len(self._values), len(values), 1, shift))
         self._values.extend(values)
+
+    def add_rows(self, values: "array[int]", count: int, shift: int = 0) -> None:
+        """So many whole rows: these, each plus shift in the first, plus shift + 1 in the second, and so on."""
+        begin, width = len(self._values), len(values)
+        if shift:
+            self._shifts.append((begin, width, count, shift))
+        self._values.extend(values * count)
+        self._ends.extend(range(begin + width, begin + width * count + 1, width) if width else (begin,) * count)
 
     def add(self, values: list[int]) -> None:
         """The rest of the row."""
@@ -164,8 +204,9 @@ class _Lists:
                 f"a list column of steps.parquet has {self._ends[-1]} entries; its offsets are 32 bits"
             )
         values = np.array(self._values, dtype=np.intc)
-        for begin, end, shift in self._shifts:
-            values[begin:end] += shift
+        for begin, width, count, shift in self._shifts:
+            rows = values[begin : begin + width * count].reshape(count, width)
+            rows += np.arange(shift, shift + count, dtype=np.intc)[:, np.newaxis]
         array_of_lists = pa.ListArray.from_arrays(
             pa.array(np.frombuffer(self._ends, dtype=np.int64).astype(np.int32)),
             pa.array(values.astype(np.bool_) if self._type.value_type == pa.bool_() else values, self._type.value_type),

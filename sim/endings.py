@@ -11,13 +11,23 @@ class Endings:
         self._ends_at: dict[str, int] = {}
         self._due: dict[int, dict[str, None]] = {}
 
+    def quiet_steps(self) -> int:
+        """How many steps there are before the next that gives somebody its last token."""
+        return min(self._due) - self._steps - 1 if self._due else 1 << 30
+
+    def advance(self, steps: int) -> None:
+        self._steps += steps
+
     def told(self, plan: Plan) -> list[str]:
         """To be called with each plan, once. Returns who gets the last token of its output from it."""
         if plan.decodes is None:
             return []
         for request_id in (*plan.decodes.left, *plan.released):
             if request_id in self._ends_at:
-                del self._due[self._ends_at.pop(request_id)][request_id]
+                ends_at = self._ends_at.pop(request_id)
+                del self._due[ends_at][request_id]
+                if not self._due[ends_at]:
+                    del self._due[ends_at]
         for joined in plan.decodes.joined:
             index = joined.start + 1 - joined.prompt_len  # of the output token that its next step samples
             ends_at = self._steps + self._truth.output_len(joined.request_id) - index

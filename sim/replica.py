@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import simpy
 
+from records.profile_cost import decode_costs
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import RequestError
 from serving.request import Request
-from serving.schedule.contract import Idle, Plan, SchedulerLike, Snapshot, StepReceipt
+from serving.schedule.contract import Idle, Plan, QuietSteps, SchedulerLike, Snapshot, StepReceipt
 from sim.endings import Endings
 from workloads.truth import Truth
 
@@ -34,7 +35,7 @@ class Replica:
     """tell: gets a receipt for each step that ran, in order. rejected: request id -> why it could never be served.
 
     plain: an event for everything. Otherwise the replica's own clock runs ahead, without events, for as long as
-    nothing else happens in the environment.
+    nothing else happens in the environment. tell_quiet: gets the quiet steps, which have no receipts then.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Replica:
         truth: Truth,
         tell: Callable[[StepReceipt], None],
         plain: bool = False,
+        tell_quiet: Callable[[QuietSteps], None] | None = None,
     ) -> None:
         self.rejected: dict[str, str] = {}
         self.now = 0
@@ -53,6 +55,7 @@ class Replica:
         self._cost = cost
         self._truth = truth
         self._tell = tell
+        self._tell_quiet = tell_quiet
         self._plain = plain
         self._endings = Endings(truth)
         self._inbox: list[Request] = []
@@ -72,6 +75,8 @@ class Replica:
             if not self._is_alone_until(self.now):
                 yield self._at(self.now)  # what else arrives at this instant is in the inbox after this
             self._take_arrivals()
+            if self._tell_quiet is not None and not in_flight:
+                self._run_quiet(self._tell_quiet)
             schedule_at = self.now
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle) and not in_flight:
@@ -105,6 +110,31 @@ class Replica:
         delivers = any(outcome.num_accepted) or (plan.decodes is not None and plan.decodes.num_seqs > 0)
         delivered_at = host_at + (self._cost.return_time(step.shape) if delivers else 0)
         return StepReceipt(plan, outcome, step.snapshot, step.schedule_at, step.launch_at, host_at, delivered_at)
+
+    def _run_quiet(self, tell: Callable[[QuietSteps], None]) -> None:
+        """The quiet steps that are over before anything else happens in the environment."""
+        most, nobody_before = self._endings.quiet_steps(), self._env.peek()
+        steps = self._scheduler.quiet_steps(most) if most > 0 else None
+        if steps is None:
+            return
+        num, context, now = steps.num_seqs, steps.context, self.now
+        costs = decode_costs(self._cost, StepFeatures(num, num, num, 0, 0, 0, 0, context))
+        for _ in steps.tail_wastes:
+            schedule, execute, return_, complete = costs(context)
+            host_at = now + schedule + execute
+            if host_at + complete >= nobody_before:
+                break
+            steps.schedule_ats.append(now)
+            steps.launch_ats.append(now + schedule)
+            steps.host_ats.append(host_at)
+            steps.delivered_ats.append(host_at + return_)
+            now = host_at + complete
+            context += num
+        if steps.host_ats:
+            self.now = now
+            self._scheduler.advance(steps)
+            self._endings.advance(len(steps.host_ats))
+            tell(steps)
 
     def _is_alone_until(self, at: int) -> bool:
         """Set the clock ahead if nothing else happens until then, `at` included."""

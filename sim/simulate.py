@@ -12,7 +12,7 @@ import simpy
 from serving.cost import CostModel
 from serving.errors import PolicyError
 from serving.request import Request
-from serving.schedule.contract import SchedulerLike, StepReceipt
+from serving.schedule.contract import QuietSteps, SchedulerLike, StepReceipt
 from sim.replica import Replica
 from workloads.truth import Truth
 
@@ -37,13 +37,15 @@ def stream(
     cost: CostModel,
     tell: Callable[[StepReceipt], None],
     plain: bool = False,
+    tell_quiet: Callable[[QuietSteps], None] | None = None,
 ) -> dict[str, str]:
     """As simulate(), of any length: requests come in order of arrival and id, receipts go as they are made.
 
-    plain: an event for everything that happens, the oracle of the faster path. Returns who was rejected, and why.
+    plain: an event for everything that happens, the oracle of the faster path. tell_quiet: gets
+    quiet steps many at once, in place of their receipts. Returns who was rejected, and why.
     """
     env = simpy.Environment(initial_time=0)
-    replica = Replica(env, scheduler, cost, truth, tell, plain)
+    replica = Replica(env, scheduler, cost, truth, tell, plain, None if plain else tell_quiet)
     env.process(_client(env, replica, requests))
     with _rare_collections():
         env.run()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serving.schedule.contract import Decodes, StepReceipt
+from serving.schedule.contract import Decodes, QuietSteps, StepReceipt
 
 
 class Timeline(NamedTuple):
@@ -98,6 +98,10 @@ class Timekeeper:
         for request_id in outcome.finished:
             tracks[request_id].finished = True
             self._catch_up(tracks[request_id])
+
+    def add_quiet(self, steps: QuietSteps) -> None:
+        self._hosts += steps.host_ats
+        self._delivered += steps.delivered_ats
 
     def track(self, request_id: str) -> Track | None:
         """None: it was never admitted."""

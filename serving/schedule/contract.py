@@ -140,6 +140,24 @@ class StepReceipt(NamedTuple):
     delivered_at: int
 
 
+class QuietSteps(NamedTuple):
+    """Steps, one after the other, that give the same counted requests a token each, and in which nothing else happens.
+
+    step_id, context: of the first; each later step has the next number, and num_seqs tokens of context more.
+    before: the engine before the first. tail_wastes, and the instants: one a step, as in Snapshot and StepReceipt.
+    """
+
+    step_id: int
+    num_seqs: int
+    context: int
+    before: Snapshot
+    tail_wastes: list[int]
+    schedule_ats: list[int]
+    launch_ats: list[int]
+    host_ats: list[int]
+    delivered_ats: list[int]
+
+
 class SchedulerLike(Protocol):
     """What every world drives."""
 
@@ -156,6 +174,15 @@ class SchedulerLike(Protocol):
 
         ended: of those that it only counts, who has its last token with this step.
         """
+
+    def quiet_steps(self, most: int) -> QuietSteps | None:
+        """The quiet steps that lie ahead between two steps, `most` at the most, their instants left open.
+
+        None: there are none, or the scheduler does not count decodes.
+        """
+
+    def advance(self, steps: QuietSteps) -> None:
+        """The world has run these: as many of the next quiet steps as have instants."""
 
     def snapshot(self) -> Snapshot: ...
 

@@ -11,7 +11,7 @@ from serving.component import Component
 from serving.errors import InvariantError
 from serving.request import RequestState
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import Decodes, Idle, Plan, Snapshot
+from serving.schedule.contract import Decodes, Idle, Plan, QuietSteps, Snapshot
 from serving.schedule.draft import Draft
 from serving.schedule.scheduler import Parts, Scheduler, Tally
 from serving.schedule.steady import Steady, TokensOf
@@ -35,6 +35,28 @@ class CountingScheduler(Scheduler):
         if not self._in_flight:
             self._steady.extend(self._running)
         return super().schedule(now)
+
+    def quiet_steps(self, most: int) -> QuietSteps | None:
+        """As many as lie ahead, `most` at the most, with their instants left open; None: there are none."""
+        if self._in_flight or self._failed is not None or self._released or self._preempted or self._guard.num_waiting:
+            return None
+        steady, config = self._steady, self.config
+        steady.extend(self._running)
+        num = len(steady)
+        if num != len(self._running) or num > min(config.max_num_seqs, config.max_num_batched_tokens):
+            return None
+        count = min(most, steady.quiet_steps())
+        if count < 1:
+            return None
+        tails = steady.tail_wastes(count)
+        return QuietSteps(self._num_steps, num, steady.context + num, self.snapshot(), tails, [], [], [], [])
+
+    def advance(self, steps: QuietSteps) -> None:
+        """The world has run the first of them, as many as have instants."""
+        count = len(steps.host_ats)
+        self._steady.advance(count, steps.tail_wastes[count - 1])
+        self._num_steps += count
+        self._pool.now = steps.host_ats[-1]
 
     def abort(self, request_id: str, now: int) -> None:
         state = self._live.get(request_id)

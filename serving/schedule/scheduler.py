@@ -14,7 +14,7 @@ from serving.request import Request, RequestState, Status
 from serving.schedule.admission.base import AdmissionControl
 from serving.schedule.batchers.base import Batcher
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import Idle, Outcome, Plan, Snapshot
+from serving.schedule.contract import Idle, Outcome, Plan, QuietSteps, Snapshot
 from serving.schedule.draft import Draft
 from serving.schedule.guard import Guard
 from serving.schedule.policies.base import Policy
@@ -220,6 +220,12 @@ class Scheduler:
             self._failed = error
             raise
         return outcome
+
+    def quiet_steps(self, most: int) -> QuietSteps | None:
+        return None
+
+    def advance(self, steps: QuietSteps) -> None:
+        raise InvariantError(f"advance() from step {steps.step_id}: there were no quiet steps ahead")
 
     def _is_counted(self, request_id: str) -> bool:
         state = self._live.get(request_id)

@@ -178,6 +178,28 @@ class Steady:
         self._growing.pop(step, None)
         return grown
 
+    def quiet_steps(self) -> int:
+        """How many decode steps there are before something happens to a member."""
+        if not self._members or self._joined or self._left:
+            return 0
+        return min(min(self._growing), min(self._ending)) - self._scheduled - 1
+
+    def tail_wastes(self, count: int) -> list[int]:
+        """In each of so many quiet steps from now on."""
+        tail, num, block_size, phases = self._tail_waste, len(self._members), self._pool.block_size, self._phases
+        tails = []
+        for step in range(self._scheduled, self._scheduled + count):
+            tail += block_size * phases[-step % block_size] - num
+            tails.append(tail)
+        return tails
+
+    def advance(self, count: int, tail_waste: int) -> None:
+        """So many quiet steps are complete; the tail waste of the last."""
+        self._num_computed += count * len(self._members)
+        self._tail_waste = tail_waste
+        self._scheduled += count
+        self._complete += count
+
     def take_back_step(self) -> list[RequestState]:
         """The step just scheduled will not be counted, but list everybody. Returns them, up to date."""
         states = self.leave_all()
