@@ -7,14 +7,14 @@ A line each, as a JSON object; "at" is in seconds:
     {"type": "complete", "at": s, "step_id": n, "tokens": [[...], ...]}
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from records.prompts import prompt_from_json, prompt_to_json
 from records.units import nanoseconds, seconds
 from serving.errors import RequestError
 from serving.request import Request
-from serving.schedule.contract import Decodes, Idle, Outcome, Plan, QuietSteps, SchedulerLike, Snapshot
+from serving.schedule.contract import Decodes, Idle, Joined, Outcome, Plan, QuietSteps, SchedulerLike, Snapshot
 from serving.schedule.steady import TokensOf
 
 
@@ -53,7 +53,11 @@ class RecordedScheduler:
 
     def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
         decodes = self._decodes.pop(step_id, None)
-        all_tokens = tokens if decodes is None else [*self._counted_tokens(decodes), *tokens]
+        all_tokens = tokens
+        if decodes is not None:
+            self._change(decodes.left, decodes.joined)
+            if decodes.num_seqs:
+                all_tokens = [*self._next_tokens(), *tokens]
         self._log.append(("complete", now, step_id, all_tokens))
         outcome = self._scheduler.complete(step_id, tokens, now, ended)
         if decodes is not None:
@@ -61,23 +65,26 @@ class RecordedScheduler:
                 self._counted.pop(request_id, None)
         return outcome
 
-    def _counted_tokens(self, decodes: Decodes) -> list[tuple[int]]:
+    def _change(self, left: Iterable[str], joined: Iterable[Joined]) -> None:
         assert self._tokens_of is not None
-        for request_id in decodes.left:
+        for request_id in left:
             del self._counted[request_id]
-        for request_id, start, prompt_len in decodes.joined:
+        for request_id, start, prompt_len in joined:
             self._counted[request_id] = iter(self._tokens_of(request_id, start + 1 - prompt_len, None))
-        return [(next(tokens),) for tokens in self._counted.values()] if decodes.num_seqs else []
 
-    def quiet_steps(self, most: int) -> QuietSteps | None:
-        return self._scheduler.quiet_steps(most)
+    def _next_tokens(self) -> list[tuple[int]]:
+        return [(next(tokens),) for tokens in self._counted.values()]
+
+    def quiet_steps(self) -> QuietSteps | None:
+        return self._scheduler.quiet_steps()
 
     def advance(self, steps: QuietSteps) -> None:
         self._scheduler.advance(steps)
+        self._change(steps.left, steps.joined)
         for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
             step_id = steps.step_id + i
             self._log.append(("schedule", schedule_at, step_id, None))
-            self._log.append(("complete", host_at, step_id, [(next(tokens),) for tokens in self._counted.values()]))
+            self._log.append(("complete", host_at, step_id, self._next_tokens()))
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()

@@ -9,13 +9,18 @@ from serving.errors import ConfigError
 
 
 class ProfileCost:
-    """Durations in integer nanoseconds, rounded to the nearest; see serving.cost.CostModel for what each spans."""
+    """Durations in integer nanoseconds, rounded to the nearest; see serving.cost.CostModel for what each spans.
+
+    by_context: which of schedule, execute, return and complete time depend on decode_context.
+    """
 
     def __init__(self, profile: Profile) -> None:
         self.schedule_time = _duration(profile.schedule)
         self.execute_time = _duration(profile.execute)
         self.return_time = _duration(profile.return_)
         self.complete_time = _duration(profile.complete)
+        durations = (profile.schedule, profile.execute, profile.return_, profile.complete)
+        self.by_context = [any(term.feature == "decode_context" for term in cost.terms) for cost in durations]
         self._kv = profile.kv
         self._hull = tuple((name, attrgetter(name), low, high) for name, (low, high) in profile.hull.items())
 
@@ -35,6 +40,12 @@ class ProfileCost:
 def decode_costs(cost: CostModel, step: StepFeatures) -> Callable[[int], tuple[int, int, int, int]]:
     """Schedule, execute, return and complete time of a step like this one, as a function of its decode_context."""
     durations = (cost.schedule_time, cost.execute_time, cost.return_time, cost.complete_time)
+    if isinstance(cost, ProfileCost) and not any(cost.by_context[i] for i in (0, 2, 3)):
+        schedule, execute, return_, complete = (duration(step) for duration in durations)
+        if not cost.by_context[1]:
+            return lambda context: (schedule, execute, return_, complete)
+        execute_time = cost.execute_time
+        return lambda context: (schedule, execute_time(step._replace(decode_context=context)), return_, complete)
 
     def costs(context: int) -> tuple[int, int, int, int]:
         like = step._replace(decode_context=context)

@@ -72,11 +72,16 @@ class RequestRows:
             timeline = self._keeper.timeline(request_id, self._arrivals[row])
             assert timeline is not None
             self._write(row, _values(timeline))
-        for request_id in receipt.plan.released:  # until then, a step in flight may still name it
-            self._keeper.forget_finished(request_id)
+        self._forget(receipt.plan.released)
 
     def add_quiet(self, steps: QuietSteps) -> None:
         self._keeper.add_quiet(steps)
+        self._forget(steps.released)
+
+    def _forget(self, released: Iterable[str]) -> None:
+        """A step in flight cannot name them any more."""
+        for request_id in released:
+            self._keeper.forget_finished(request_id)
 
     def table(self, rejected: Mapping[str, str], aborted: Iterable[str]) -> pa.Table:
         """rejected: id -> reason. aborted: while they were being served."""

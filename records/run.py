@@ -26,14 +26,13 @@ from records.json_values import explain, pretty_json
 from records.manifest import VERSION, FileIdentity, Manifest
 from records.request_rows import RequestHead, RequestRows, arrival_order
 from records.schema import STEPS
-from records.step_rows import StepRows
+from records.step_rows import StepRows, split_quiet
 from records.summary import summarize_run
 from serving.errors import RecordError
 from serving.request import Request
 from serving.schedule.contract import QuietSteps, StepReceipt
 
 STEPS_A_ROW_GROUP = 4096
-_ONE_A_STEP = ("tail_wastes", "schedule_ats", "launch_ats", "host_ats", "delivered_ats")
 _PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
 FILES = ("requests.parquet", "steps.parquet", "inputs.jsonl", "summary.json")
 
@@ -138,7 +137,7 @@ class RunWriter:
         """Steps that ran, and in which nothing happened but decodes."""
         while steps.host_ats:
             room = STEPS_A_ROW_GROUP - len(self._steps)
-            first, steps = _split(steps, room)
+            first, steps = split_quiet(steps, room)
             self._steps.add_quiet(first)
             self._requests.add_quiet(first)
             self._num_steps += len(first.host_ats)
@@ -169,22 +168,6 @@ class RunWriter:
         }
         files = {name: FileIdentity(sha256=_sha256(folder / name), rows=rows.get(name)) for name in FILES}
         (folder / "manifest.json").write_bytes(manifest.model_copy(update={"files": files}).to_json())
-
-
-def _split(steps: QuietSteps, count: int) -> tuple[QuietSteps, QuietSteps]:
-    """The first so many, and the rest."""
-    if len(steps.host_ats) <= count:
-        return steps, steps._replace(host_ats=[])
-    tokens = count * steps.num_seqs
-    stored = steps.before.kv_tokens_stored + tokens
-    first = steps._replace(**{name: getattr(steps, name)[:count] for name in _ONE_A_STEP})
-    rest = steps._replace(
-        step_id=steps.step_id + count,
-        context=steps.context + tokens,
-        before=steps.before._replace(kv_tokens_stored=stored),
-        **{name: getattr(steps, name)[count:] for name in _ONE_A_STEP},
-    )
-    return first, rest
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -1,6 +1,8 @@
 """Which of the counted decodes have their last token in a step: the world's half of serving/schedule/counting.py."""
 
-from serving.schedule.contract import Plan
+from collections.abc import Sequence
+
+from serving.schedule.contract import Joined, Plan, QuietSteps
 from workloads.truth import Truth
 
 
@@ -11,28 +13,11 @@ class Endings:
         self._ends_at: dict[str, int] = {}
         self._due: dict[int, dict[str, None]] = {}
 
-    def quiet_steps(self) -> int:
-        """How many steps there are before the next that gives somebody its last token."""
-        return min(self._due) - self._steps - 1 if self._due else 1 << 30
-
-    def advance(self, steps: int) -> None:
-        self._steps += steps
-
     def told(self, plan: Plan) -> list[str]:
         """To be called with each plan, once. Returns who gets the last token of its output from it."""
         if plan.decodes is None:
             return []
-        for request_id in (*plan.decodes.left, *plan.released):
-            if request_id in self._ends_at:
-                ends_at = self._ends_at.pop(request_id)
-                del self._due[ends_at][request_id]
-                if not self._due[ends_at]:
-                    del self._due[ends_at]
-        for joined in plan.decodes.joined:
-            index = joined.start + 1 - joined.prompt_len  # of the output token that its next step samples
-            ends_at = self._steps + self._truth.output_len(joined.request_id) - index
-            self._ends_at[joined.request_id] = ends_at
-            self._due.setdefault(ends_at, {})[joined.request_id] = None
+        self._change(plan.decodes.left, plan.decodes.joined, plan.released)
         if not plan.decodes.num_seqs:
             return []
         self._steps += 1
@@ -40,3 +25,30 @@ class Endings:
         for request_id in ended:
             del self._ends_at[request_id]
         return ended
+
+    def limit(self, steps: QuietSteps) -> int:
+        """How many of these are over before somebody gets a last token."""
+        self._change(steps.left, steps.joined, steps.released)
+        return min(steps.most, min(self._due) - self._steps - 1)
+
+    def advance(self, steps: int) -> None:
+        """So many steps ran, all of them quiet."""
+        self._steps += steps
+
+    def _change(self, left: Sequence[str], joined: Sequence[Joined], released: Sequence[str]) -> None:
+        for request_id in (*left, *released):
+            ends_at = self._ends_at.pop(request_id, None)
+            if ends_at is not None:
+                self._forget(request_id, ends_at)
+        for request_id, start, prompt_len in joined:
+            if request_id in self._ends_at:
+                continue
+            index = start + 1 - prompt_len  # of the output token that its next step samples
+            ends_at = self._steps + self._truth.output_len(request_id) - index
+            self._ends_at[request_id] = ends_at
+            self._due.setdefault(ends_at, {})[request_id] = None
+
+    def _forget(self, request_id: str, ends_at: int) -> None:
+        del self._due[ends_at][request_id]
+        if not self._due[ends_at]:
+            del self._due[ends_at]

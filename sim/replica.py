@@ -75,8 +75,10 @@ class Replica:
             if not self._is_alone_until(self.now):
                 yield self._at(self.now)  # what else arrives at this instant is in the inbox after this
             self._take_arrivals()
-            if self._tell_quiet is not None and not in_flight:
-                self._run_quiet(self._tell_quiet)
+            if self._tell_quiet is not None and not in_flight and self._run_quiet(self._tell_quiet):
+                if not self._is_alone_until(self.now):
+                    yield self._at(self.now)
+                continue
             schedule_at = self.now
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle) and not in_flight:
@@ -111,30 +113,32 @@ class Replica:
         delivered_at = host_at + (self._cost.return_time(step.shape) if delivers else 0)
         return StepReceipt(plan, outcome, step.snapshot, step.schedule_at, step.launch_at, host_at, delivered_at)
 
-    def _run_quiet(self, tell: Callable[[QuietSteps], None]) -> None:
-        """The quiet steps that are over before anything else happens in the environment."""
-        most, nobody_before = self._endings.quiet_steps(), self._env.peek()
-        steps = self._scheduler.quiet_steps(most) if most > 0 else None
+    def _run_quiet(self, tell: Callable[[QuietSteps], None]) -> bool:
+        """The quiet steps that begin before anything else happens around it. Returns whether there were any."""
+        steps = self._scheduler.quiet_steps()
         if steps is None:
-            return
-        num, context, now = steps.num_seqs, steps.context, self.now
+            return False
+        num, context, now, anything_else = steps.num_seqs, steps.context, self.now, self._env.peek()
         costs = decode_costs(self._cost, StepFeatures(num, num, num, 0, 0, 0, 0, context))
-        for _ in steps.tail_wastes:
-            schedule, execute, return_, complete = costs(context)
-            host_at = now + schedule + execute
-            if host_at + complete >= nobody_before:
+        for _ in range(self._endings.limit(steps)):
+            if now >= anything_else:
                 break
+            schedule, execute, return_, complete = costs(context)
+            launch_at = now + schedule
+            host_at = launch_at + execute
             steps.schedule_ats.append(now)
-            steps.launch_ats.append(now + schedule)
+            steps.launch_ats.append(launch_at)
             steps.host_ats.append(host_at)
             steps.delivered_ats.append(host_at + return_)
             now = host_at + complete
             context += num
-        if steps.host_ats:
-            self.now = now
-            self._scheduler.advance(steps)
-            self._endings.advance(len(steps.host_ats))
-            tell(steps)
+        if not steps.host_ats:
+            return False
+        self.now = now
+        self._scheduler.advance(steps)
+        self._endings.advance(len(steps.host_ats))
+        tell(steps)
+        return True
 
     def _is_alone_until(self, at: int) -> bool:
         """Set the clock ahead if nothing else happens until then, `at` included."""

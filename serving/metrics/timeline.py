@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serving.schedule.contract import Decodes, QuietSteps, StepReceipt
+from serving.schedule.contract import Joined, QuietSteps, StepReceipt
 
 
 class Timeline(NamedTuple):
@@ -80,7 +80,10 @@ class Timekeeper:
     def add(self, receipt: StepReceipt) -> None:
         tracks, plan, outcome = self._tracks, receipt.plan, receipt.outcome
         if plan.decodes is not None:
-            self._count(plan.decodes, receipt)
+            self._change(plan.decodes.left, plan.decodes.joined)
+            if plan.decodes.num_seqs:
+                self._hosts.append(receipt.host_at)
+                self._delivered.append(receipt.delivered_at)
         for request_id in plan.preempted:
             tracks[request_id].num_preemptions += 1
         for request_id, _, num_cached in plan.admitted:
@@ -100,6 +103,7 @@ class Timekeeper:
             self._catch_up(tracks[request_id])
 
     def add_quiet(self, steps: QuietSteps) -> None:
+        self._change(steps.left, steps.joined)
         self._hosts += steps.host_ats
         self._delivered += steps.delivered_ats
 
@@ -122,14 +126,11 @@ class Timekeeper:
         if track is not None and track.finished:
             del self._tracks[request_id]
 
-    def _count(self, decodes: Decodes, receipt: StepReceipt) -> None:
-        for request_id in decodes.left:
+    def _change(self, left: Iterable[str], joined: Iterable[Joined]) -> None:
+        for request_id in left:
             self._catch_up(self._tracks[request_id])
-        for joined in decodes.joined:
-            self._tracks[joined.request_id].counted_from = len(self._hosts)
-        if decodes.num_seqs:
-            self._hosts.append(receipt.host_at)
-            self._delivered.append(receipt.delivered_at)
+        for request_id, _, _ in joined:
+            self._tracks[request_id].counted_from = len(self._hosts)
 
     def _catch_up(self, track: Track) -> None:
         if 0 <= track.counted_from < len(self._hosts):

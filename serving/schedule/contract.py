@@ -144,18 +144,24 @@ class QuietSteps(NamedTuple):
     """Steps, one after the other, that give the same counted requests a token each, and in which nothing else happens.
 
     step_id, context: of the first; each later step has the next number, and num_seqs tokens of context more.
-    before: the engine before the first. tail_wastes, and the instants: one a step, as in Snapshot and StepReceipt.
+    left, joined, released: as the plan of the first would have them; the others have none.
+    before: the engine before the first. most: how many there are before something happens in the engine.
+    The lists have an entry a step that ran, as in StepReceipt and Snapshot; they are empty until it did.
     """
 
     step_id: int
     num_seqs: int
     context: int
+    left: tuple[str, ...]
+    joined: tuple[Joined, ...]
+    released: tuple[str, ...]
     before: Snapshot
-    tail_wastes: list[int]
+    most: int
     schedule_ats: list[int]
     launch_ats: list[int]
     host_ats: list[int]
     delivered_ats: list[int]
+    tail_wastes: list[int]
 
 
 class SchedulerLike(Protocol):
@@ -175,14 +181,11 @@ class SchedulerLike(Protocol):
         ended: of those that it only counts, who has its last token with this step.
         """
 
-    def quiet_steps(self, most: int) -> QuietSteps | None:
-        """The quiet steps that lie ahead between two steps, `most` at the most, their instants left open.
-
-        None: there are none, or the scheduler does not count decodes.
-        """
+    def quiet_steps(self) -> QuietSteps | None:
+        """What quiet steps lie ahead between two steps; None: there are none, or it does not count decodes."""
 
     def advance(self, steps: QuietSteps) -> None:
-        """The world has run these: as many of the next quiet steps as have instants."""
+        """The world has run these: the next quiet steps, as many as have instants. Fills in tail_wastes."""
 
     def snapshot(self) -> Snapshot: ...
 

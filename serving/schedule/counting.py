@@ -36,25 +36,27 @@ class CountingScheduler(Scheduler):
             self._steady.extend(self._running)
         return super().schedule(now)
 
-    def quiet_steps(self, most: int) -> QuietSteps | None:
-        """As many as lie ahead, `most` at the most, with their instants left open; None: there are none."""
-        if self._in_flight or self._failed is not None or self._released or self._preempted or self._guard.num_waiting:
+    def quiet_steps(self) -> QuietSteps | None:
+        if self._in_flight or self._failed is not None or self._preempted or self._guard.num_waiting:
             return None
         steady, config = self._steady, self.config
         steady.extend(self._running)
         num = len(steady)
-        if num != len(self._running) or num > min(config.max_num_seqs, config.max_num_batched_tokens):
+        if not num or num != len(self._running) or num > min(config.max_num_seqs, config.max_num_batched_tokens):
             return None
-        count = min(most, steady.quiet_steps())
-        if count < 1:
+        most = steady.quiet_steps()
+        if most < 1:
             return None
-        tails = steady.tail_wastes(count)
-        return QuietSteps(self._num_steps, num, steady.context + num, self.snapshot(), tails, [], [], [], [])
+        released, before = tuple(self._released), self.snapshot()
+        return QuietSteps(
+            self._num_steps, num, steady.context + num, *steady.changes(), released, before, most, [], [], [], [], []
+        )
 
     def advance(self, steps: QuietSteps) -> None:
-        """The world has run the first of them, as many as have instants."""
         count = len(steps.host_ats)
-        self._steady.advance(count, steps.tail_wastes[count - 1])
+        self._steady.forget_changes()
+        self._released.clear()
+        steps.tail_wastes.extend(self._steady.advance(count))
         self._num_steps += count
         self._pool.now = steps.host_ats[-1]
 
@@ -140,5 +142,6 @@ class CountingDraft(Draft):
         self._num_counted = 0
 
     def _decodes(self) -> Decodes:
-        left, joined = self._steady.take_changes()
+        left, joined = self._steady.changes()
+        self._steady.forget_changes()
         return Decodes(self._num_counted, self._steady.context if self._num_counted else 0, left, joined)

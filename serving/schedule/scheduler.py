@@ -221,7 +221,7 @@ class Scheduler:
             raise
         return outcome
 
-    def quiet_steps(self, most: int) -> QuietSteps | None:
+    def quiet_steps(self) -> QuietSteps | None:
         return None
 
     def advance(self, steps: QuietSteps) -> None:

@@ -47,7 +47,7 @@ class Steady:
     """The members are the first of the running requests, in the same order; each has one token to compute.
 
     publishes: whether full blocks can be hit once their step is scheduled, not only once it is complete.
-    joined, left: since they were last taken; who finishes does not leave.
+    Who finishes does not leave.
     """
 
     def __init__(self, pool: BlockPool, publishes: bool, tokens_of: TokensOf) -> None:
@@ -97,13 +97,14 @@ class Steady:
             self._expect_growth(member)
             self._expect_end(member)
 
-    def take_changes(self) -> tuple[tuple[str, ...], tuple[Joined, ...]]:
-        """Who left and who joined since the last call."""
-        left = tuple(self._left)
-        joined = tuple([Joined(s.request_id, member.start, s.prompt_len) for s, member in self._joined.items()])
+    def changes(self) -> tuple[tuple[str, ...], tuple[Joined, ...]]:
+        """Who left and who joined since forget_changes()."""
+        joined = [Joined(s.request_id, member.start, s.prompt_len) for s, member in self._joined.items()]
+        return tuple(self._left), tuple(joined)
+
+    def forget_changes(self) -> None:
         self._left.clear()
         self._joined.clear()
-        return left, joined
 
     def leave(self, state: RequestState) -> None:
         """It is listed again from now on."""
@@ -180,25 +181,20 @@ class Steady:
 
     def quiet_steps(self) -> int:
         """How many decode steps there are before something happens to a member."""
-        if not self._members or self._joined or self._left:
-            return 0
         return min(min(self._growing), min(self._ending)) - self._scheduled - 1
 
-    def tail_wastes(self, count: int) -> list[int]:
-        """In each of so many quiet steps from now on."""
-        tail, num, block_size, phases = self._tail_waste, len(self._members), self._pool.block_size, self._phases
-        tails = []
+    def advance(self, count: int) -> list[int]:
+        """So many quiet steps are complete. Returns the tail waste in each."""
+        num, block_size, phases = len(self._members), self._pool.block_size, self._phases
+        tail, tails = self._tail_waste, []
         for step in range(self._scheduled, self._scheduled + count):
             tail += block_size * phases[-step % block_size] - num
             tails.append(tail)
-        return tails
-
-    def advance(self, count: int, tail_waste: int) -> None:
-        """So many quiet steps are complete; the tail waste of the last."""
-        self._num_computed += count * len(self._members)
-        self._tail_waste = tail_waste
+        self._num_computed += count * num
+        self._tail_waste = tail
         self._scheduled += count
         self._complete += count
+        return tails
 
     def take_back_step(self) -> list[RequestState]:
         """The step just scheduled will not be counted, but list everybody. Returns them, up to date."""
