@@ -1,7 +1,7 @@
 """servetwin beside other simulators, on the same requests in one run: `make bench-simulators`.
 
 Prints a table: requests/s, simulated seconds per second, steps/s, peak memory, start-up apart. Each simulation runs in
-a process of its own, in turn; the figure is the best of ROUNDS. What is timed:
+a process of its own, in turn; the figure is the best of some rounds. What is timed:
 
 servetwin  from the workload in memory to every row of requests.parquet and steps.parquet in memory (twin_replay.py);
            `on disk` is the same as a whole run record, replay log and fingerprints included
@@ -20,32 +20,34 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 HERE = Path(__file__).parent
 RIVALS = HERE.parent / ".venv-rivals"
-ROUNDS = 3
+HASH_BLOCK = 512
+"""Tokens of a hash id in a Mooncake trace."""
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """requests: lines of a Mooncake trace. settings: of the engine. hash_block: tokens of a hash id."""
+    """requests: lines of a Mooncake trace. rounds: the best of so many is told. alone: without rivals."""
 
     name: str
     requests: Sequence[dict[str, Any]]
     settings: dict[str, Any]
-    hash_block: int = 512
+    rounds: int = 3
+    alone: bool = False
 
 
-def steady(count: int) -> Scenario:
+def steady(count: int, rounds: int = 3, alone: bool = False) -> Scenario:
     """512 prompt and 64 output tokens, 20 ms apart."""
     requests = [{"timestamp": 20 * i, "input_length": 512, "output_length": 64, "hash_ids": [i]} for i in range(count)]
     settings = {"num_blocks": 16384, "block_size": 16, "max_num_seqs": 256, "max_num_batched_tokens": 2048}
-    return Scenario(f"steady, {count:,} requests", requests, {**settings, "enable_prefix_caching": False})
+    return Scenario(f"steady, {count:,}", requests, {**settings, "enable_prefix_caching": False}, rounds, alone)
 
 
 def starved() -> Scenario:
@@ -59,12 +61,13 @@ def starved() -> Scenario:
     return Scenario("KV-starved, 196,000 tokens", requests, {**settings, "enable_prefix_caching": False})
 
 
-def mooncake(path: Path) -> Scenario:
-    """The conversation trace (Qin et al., FAST 2025) as it was recorded; prefix caching on, blocks of 512 tokens."""
+def mooncake(path: Path, block_size: int, rounds: int) -> Scenario:
+    """The conversation trace (Qin et al., FAST 2025) as it was recorded; prefix caching on."""
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     requests = [json.loads(line) for line in text.splitlines()]
-    settings = {"num_blocks": 16384, "block_size": 512, "max_num_seqs": 256, "max_num_batched_tokens": 8192}
-    return Scenario("Mooncake conversation", requests, {**settings, "enable_prefix_caching": True})
+    settings = {"num_blocks": (1 << 23) // block_size, "block_size": block_size, "max_num_seqs": 256}
+    settings |= {"max_num_batched_tokens": 8192, "enable_prefix_caching": True}
+    return Scenario(f"Mooncake, blocks of {block_size}", requests, settings, rounds)
 
 
 def servetwin(scenario: Scenario, trace: Path) -> dict[str, float]:
@@ -78,7 +81,7 @@ def dynosim(scenario: Scenario, trace: Path) -> dict[str, float]:
     settings["num_gpu_blocks"] = settings.pop("num_blocks")
     report = trace.with_suffix(".dynosim.json")
     command = [RIVALS / "dynamo/bin/python", "-m", "dynamo.replay", "--replay-mode", "offline", "--num-workers", "1"]
-    command += ["--trace-block-size", scenario.hash_block, "--extra-engine-args", json.dumps(settings)]
+    command += ["--trace-block-size", HASH_BLOCK, "--extra-engine-args", json.dumps(settings)]
     begin = perf_counter()
     _, peak = _run([*command, "--report-json", report, trace])
     whole, told = perf_counter() - begin, json.loads(report.read_text())
@@ -124,14 +127,14 @@ def _run(command: Sequence[object]) -> tuple[str, float]:
 SIMULATORS = {"servetwin": servetwin, "DynoSim 1.2.1": dynosim, "sched-sim 0.2.1": sched_sim}
 
 
-def measure(scenario: Scenario, alone: bool) -> Iterator[tuple[str, dict[str, float]]]:
-    """The best of some rounds of each simulator, in turn."""
-    names = [name for name in SIMULATORS if name == "servetwin" or not alone]
+def measure(scenario: Scenario) -> Iterator[tuple[str, dict[str, float]]]:
+    """The best of the rounds of each simulator, in turn."""
+    names = [name for name in SIMULATORS if name == "servetwin" or not scenario.alone]
     best: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.jsonl"
         trace.write_text("".join(json.dumps(request) + "\n" for request in scenario.requests))
-        for _ in range(ROUNDS):
+        for _ in range(scenario.rounds):
             for name in names:
                 try:
                     result = SIMULATORS[name](scenario, trace)
@@ -144,14 +147,17 @@ def measure(scenario: Scenario, alone: bool) -> Iterator[tuple[str, dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--alone", action="store_true")
-    parser.add_argument("--trace", type=Path)
+    parser.add_argument("--alone", action="store_true", help="only servetwin")
+    parser.add_argument("--trace", type=Path, help="a Mooncake trace, .jsonl or .gz")
     arguments = parser.parse_args()
     alone = arguments.alone or not RIVALS.exists()
-    scenarios = [steady(10_000), starved()] + ([mooncake(arguments.trace)] if arguments.trace else [])
+    scenarios = [steady(10_000), starved()]
+    if arguments.trace:
+        scenarios += [mooncake(arguments.trace, 512, 3), mooncake(arguments.trace, 16, 1)]
+    scenarios += [steady(100_000, 1, alone=True), steady(1_000_000, 1, alone=True)]
     print(f"{'':44}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
     for scenario in scenarios:
-        for name, r in measure(scenario, alone):
+        for name, r in measure(replace(scenario, alone=alone or scenario.alone)):
             row = [
                 f"{scenario.name:<28}{name:<16}",
                 f"{r['seconds']:9.2f}{len(scenario.requests) / r['seconds']:12,.0f}",

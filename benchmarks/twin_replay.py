@@ -63,15 +63,15 @@ def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[f
     """Seconds, steps, simulated seconds."""
     begin = perf_counter()
     rows = RequestRows(RequestHead(r.request_id, r.arrival_time, r.prompt_len) for r in workload.requests)
-    steps, tables, last = StepRows(rows.row), [], 0
+    steps, num_steps, last = StepRows(rows.row), 0, 0
 
     def tell(receipt: StepReceipt) -> None:
-        nonlocal last
+        nonlocal last, num_steps
         rows.add(receipt)
         steps.add(receipt)
         last = receipt.host_at
         if len(steps) >= STEPS_A_ROW_GROUP:
-            tables.append(steps.take())
+            num_steps += steps.take().num_rows
 
     def tell_quiet(quiet: QuietSteps) -> None:
         nonlocal last
@@ -82,10 +82,10 @@ def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[f
     truth = Truth(workload)
     scheduler = build(spec, tokens_of=truth.placeholders)
     rejected = stream(requests_of(workload), truth, scheduler, ProfileCost(profile), tell, tell_quiet=tell_quiet)
-    tables.append(steps.take())
+    num_steps += steps.take().num_rows
     requests = rows.table(rejected, [])
     assert requests.num_rows == len(workload.requests)
-    return perf_counter() - begin, sum(table.num_rows for table in tables), last / 1e9
+    return perf_counter() - begin, num_steps, last / 1e9
 
 
 def main(trace: str, settings: str, writes: str) -> None:
