@@ -34,13 +34,23 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise WorkloadError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-class Fields:
-    """A JSON object on one line. where: file:line. Errors of all methods: WorkloadError naming place and field."""
+def token_count(column: str, text: str, where: str) -> int:
+    """A cell of a CSV file. Errors: WorkloadError naming place and column."""
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise WorkloadError(f"{where}: {column} {text!r:.60} is not a number of tokens")
+    return int(text)
 
-    def __init__(self, line: str, where: str) -> None:
+
+class Fields:
+    """A JSON object: on one line, or parsed already. where: file:line.
+
+    Errors of all methods: WorkloadError naming place and field.
+    """
+
+    def __init__(self, line: object, where: str) -> None:
         self.where = where
         try:
-            values = json.loads(line)
+            values = json.loads(line) if isinstance(line, str) else line
         except (ValueError, RecursionError) as error:
             raise self.wrong(f"not JSON: {error}") from error
         if not isinstance(values, dict):
@@ -83,6 +93,13 @@ class Fields:
         if not isinstance(values, list):
             raise self.wrong(f"{name} is {_shown(values)}; it must be a list of whole numbers")
         return tuple(self._whole(name, value) for value in values)
+
+    def objects(self, name: str) -> list["Fields"]:
+        """A list of JSON objects."""
+        values = self._given(name)
+        if not isinstance(values, list):
+            raise self.wrong(f"{name} is {_shown(values)}; it must be a list of objects")
+        return [Fields(value, f"{self.where}: {name}[{i}]") for i, value in enumerate(values)]
 
     def time(self, name: str, unit_ns: int) -> int:
         """Integer nanoseconds of a time from 0 on, given in units of unit_ns."""

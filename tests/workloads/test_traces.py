@@ -136,7 +136,7 @@ def test_zero_tokens(tmp_path: Path) -> None:
         ("879,5", "879,5.5", r"azure.csv:4: GeneratedTokens '5.5' is not a number of tokens"),
         ("879,5", "-879,5", r"azure.csv:4: ContextTokens '-879'"),
         ("18:15:51", "18:75:51", r"azure.csv:4: TIMESTAMP '2023-11-16 18:75:51.0000000' is not like"),
-        ("TIMESTAMP,", "TIME,", r"azure.csv:1: neither an Azure trace .* nor Mooncake JSONL"),
+        ("TIMESTAMP,", "TIME,", r"azure.csv:1: no trace format that is known \(Azure CSV, .*'TIME,Context"),
         ("2023-11-16 18:15:51", "2024-11-16 18:15:51", r"azure.csv:4: .*26 days"),
     ],
 )
