@@ -1,8 +1,10 @@
 """Prompts that are drawn from names: in a record, a name and a length stand for hundreds of token ids."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import shake_128
+from itertools import accumulate
 from typing import Any, overload
 
 import numpy as np
@@ -21,7 +23,22 @@ def tokens_of(name: str, count: int) -> tuple[int, ...]:
     return tuple((drawn.astype(np.int64) + FIRST_TOKEN_ID).tolist())
 
 
-class NamedPrompt(DrawnPrompt):
+class _Drawn(DrawnPrompt):
+    """What a sequence needs beside __len__ and __getitem__."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self[:])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
+class NamedPrompt(_Drawn):
     """`size` tokens of each name, one name after the other; in all `length` tokens, so that the last may have fewer."""
 
     __slots__ = ("length", "names", "size")
@@ -33,15 +50,6 @@ class NamedPrompt(DrawnPrompt):
 
     def __len__(self) -> int:
         return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self[:])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
 
     @overload
     def __getitem__(self, index: int) -> int: ...
@@ -73,10 +81,65 @@ class NamedPrompt(DrawnPrompt):
         return "\0".join(parts).encode()
 
 
+class JoinedPrompt(_Drawn):
+    """Prompts and outputs, one behind the other: a conversation up to now, shared documents before a question.
+
+    parts: each at least a token long; a JoinedPrompt among them stands for its own parts. A range inside a NamedPrompt
+        has the identity that it has there, so a block is equal to that of the request that had the part before.
+    """
+
+    __slots__ = ("_ends", "parts")
+
+    def __init__(self, parts: Iterable[Sequence[int]]) -> None:
+        flat: list[NamedPrompt | tuple[int, ...]] = []
+        for part in parts:
+            if isinstance(part, JoinedPrompt):
+                flat += part.parts
+            else:
+                flat.append(part if isinstance(part, NamedPrompt) else tuple(part))
+        self.parts: tuple[NamedPrompt | tuple[int, ...], ...] = tuple(flat)
+        self._ends = list(accumulate(map(len, flat)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> int | tuple[int, ...]:
+        if isinstance(index, int):
+            i = range(len(self))[index]
+            n = bisect_right(self._ends, i)
+            return self.parts[n][i - self._start(n)]
+        start, stop, step = index.indices(len(self))
+        tokens: list[int] = []
+        n = bisect_right(self._ends, start)
+        while n < len(self.parts) and self._start(n) < stop:
+            begins = self._start(n)
+            tokens += self.parts[n][max(0, start - begins) : stop - begins]
+            n += 1
+        return tuple(tokens[::step])
+
+    def identity(self, start: int, end: int) -> bytes | None:
+        n = bisect_right(self._ends, start)
+        part, begins = self.parts[n], self._start(n)
+        if end > self._ends[n] or not isinstance(part, NamedPrompt):
+            return None
+        return part.identity(start - begins, end - begins)
+
+    def _start(self, n: int) -> int:
+        return self._ends[n - 1] if n else 0
+
+
 def prompt_to_json(prompt: Sequence[int]) -> dict[str, Any]:
-    """Token ids, or the names that they are drawn from."""
+    """Token ids, or what they are drawn from: names, or a list of parts of which each is one or the other."""
     if isinstance(prompt, NamedPrompt):
         return {"prompt_drawn_from": {"names": list(prompt.names), "size": prompt.size, "length": prompt.length}}
+    if isinstance(prompt, JoinedPrompt):
+        return {"prompt_drawn_from": [prompt_to_json(part) for part in prompt.parts]}
     return {"prompt_token_ids": list(prompt)}
 
 
@@ -85,4 +148,6 @@ def prompt_from_json(values: Mapping[str, Any]) -> Sequence[int]:
     drawn = values.get("prompt_drawn_from")
     if drawn is None:
         return tuple(values["prompt_token_ids"])
+    if isinstance(drawn, list):
+        return JoinedPrompt(prompt_from_json(part) for part in drawn)
     return NamedPrompt(drawn["names"], drawn["size"], drawn["length"])

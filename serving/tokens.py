@@ -14,8 +14,11 @@ class DrawnPrompt(Sequence[int]):
     """Immutable."""
 
     @abstractmethod
-    def identity(self, start: int, end: int) -> bytes:
-        """Equal for equal names of the tokens start .. end - 1, in which case they are equal; unequal otherwise."""
+    def identity(self, start: int, end: int) -> bytes | None:
+        """Equal for equal names of the tokens start .. end - 1, in which case they are equal; unequal otherwise.
+
+        None: no name stands for them, so their ids are their identity.
+        """
 
 
 class TokenIds(Protocol):
@@ -71,7 +74,7 @@ class DrawnTokens:
         return [*self._prompt[start : min(stop, n)], *self._output[max(0, start - n) : max(0, stop - n)]]
 
     def identity(self, start: int, end: int) -> bytes | None:
-        """Of tokens of the prompt; None where output is among them."""
+        """Of tokens of the prompt; None where output is among them, or the prompt has no name for them."""
         return self._prompt.identity(start, end) if end <= self._prompt_len else None
 
     def frozen(self) -> Sequence[int]:

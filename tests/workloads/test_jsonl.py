@@ -95,7 +95,7 @@ def test_a_prompt_given_as_tokens_needs_no_length(tmp_path: Path) -> None:
         ({**LINE, "output_len": -3}, "request a: output_len is -3"),
         ({**LINE, "max_tokens": 1}, "output_len 2 is above max_tokens 1"),
         ({**LINE, "max_token": 1}, "unknown key 'max_token'; did you mean max_tokens"),
-        ({**LINE, "think_time": 1}, "think_time is not acted on by this version; remove it"),
+        ({**LINE, "think_time": 1}, "think_time has no effect without a parent"),
         ({**LINE, "tenant": 3}, "tenant is 3; it must be a text in quotes"),
         ({**LINE, "arrival_time": 2.0, "deadline": 1.0}, "deadline is 1 s; it is a time of the run"),
         ({**LINE, "hash_block": 16}, "hash_block has no effect without hash_ids"),
