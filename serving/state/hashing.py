@@ -4,13 +4,28 @@ A block's hash covers its own tokens and, through its parent, all tokens before 
 prefixes. vLLM 0.32.0 chains sha256 in the same way (v1/core/kv_cache_utils.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from struct import Struct
+from typing import NamedTuple, Protocol
 
-from serving.request import RequestState
-from serving.tokens import DrawnTokens
+from serving.tokens import DrawnTokens, TokenIds, token_ids_of
+
+
+class Hashed(Protocol):
+    """A RequestState, or a prompt on its own. block_hashes: of its first full blocks, as many as are known."""
+
+    @property
+    def token_ids(self) -> TokenIds: ...
+
+    @property
+    def block_hashes(self) -> list[bytes]: ...
+
+
+class _Prompt(NamedTuple):
+    token_ids: TokenIds
+    block_hashes: list[bytes]
 
 
 @cache
@@ -19,7 +34,14 @@ def _packer(block_size: int) -> Callable[..., bytes]:
     return Struct(f"<{block_size}q").pack
 
 
-def extend_hashes(state: RequestState, num_blocks: int, block_size: int) -> None:
+def prompt_hashes(prompt: Sequence[int], block_size: int) -> list[bytes]:
+    """Of all full blocks of a prompt: what an engine that serves it publishes for them."""
+    hashed = _Prompt(token_ids_of(prompt), [])
+    extend_hashes(hashed, len(prompt) // block_size, block_size)
+    return hashed.block_hashes
+
+
+def extend_hashes(state: Hashed, num_blocks: int, block_size: int) -> None:
     """Compute the hashes of the first num_blocks full blocks of a request; those known are kept."""
     hashes = state.block_hashes
     parent = hashes[-1] if hashes else b""
