@@ -9,15 +9,18 @@ own distribution, independently of each other; in the traces their correlation i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workloads.lengths import Empirical
+from workloads.distributions.base import Distribution
+from workloads.distributions.families import Empirical
 
 _SHARES = (0.0, 0.01, *(p / 100 for p in range(5, 100, 5)), 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
 
 
 @dataclass(frozen=True)
 class Marginals:
-    prompt: Empirical
-    output: Empirical
+    """Distributions of prompt and output length, in tokens."""
+
+    prompt: Distribution
+    output: Distribution
 
 
 def _table(*tokens: float) -> Empirical:

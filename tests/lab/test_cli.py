@@ -96,7 +96,7 @@ def test_a_tampered_log_is_found(here, capsys) -> None:
         ("simulate --workload bad.jsonl --profile p.json --out x", "bad.jsonl:2"),
         ("workload make --rate 0 --requests 5 --out x", "rate"),
         ("workload make --rate 4 --requests 0 --out x", "requests"),
-        ("workload make --rate 4 --requests 5 --cv 2 --out x", "no effect"),
+        ("workload make --rate 4 --requests 5 --arrivals gamma --out x", "gamma needs cv"),
         ("workload make --requests 5 --out x", "--rate"),
         ("workload convert w.jsonl --out x", "workload file already"),
         ("execute --workload w.jsonl --model 15b --out x", "did you mean 15m"),

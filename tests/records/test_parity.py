@@ -35,7 +35,7 @@ SLOW = PROFILE.model_copy(update={"execute": terms(("one", 0, None, 2.5), ("num_
 
 def crowd() -> Workload:
     drawn = synthesize(
-        name="crowd", rate=60, num_requests=40, seed=1, lengths="lognormal", prompt_mean=60, output_mean=20, sigma=0.8
+        name="crowd", rate=60, num_requests=40, seed=1, lengths="lognormal(prompt=60, output=20, sigma=0.8)"
     )
     return Workload("crowd", tuple(replace(r, priority=i % 3) for i, r in enumerate(drawn.requests)))
 

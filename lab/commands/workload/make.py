@@ -1,6 +1,6 @@
 """servetwin workload make"""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,25 +14,26 @@ def make(
     requests: Annotated[int, Parameter(help="How many requests.")],
     out: Out,
     seed: Annotated[int, Parameter(help="Same seed, same file.")] = 0,
-    arrivals: Annotated[Literal["poisson", "gamma"], Parameter(help="Arrival process.")] = "poisson",
-    cv: Annotated[float | None, Parameter(help="Coefficient of variation of gamma interarrival times.")] = None,
+    arrivals: Annotated[
+        str,
+        Parameter(
+            help="Arrival process: poisson, gamma(cv=2), weibull(cv=2), mmpp(rates=(1, 8), holds_s=(60, 5)), "
+            "diurnal(amplitude=0.5, period_s=600), ramp(to=4) or constant."
+        ),
+    ] = "poisson",
     lengths: Annotated[
-        Literal["azure-conv", "azure-code", "lognormal", "constant"],
-        Parameter(help="Length marginals: published quantiles of an Azure 2023 trace, or a family."),
+        str,
+        Parameter(
+            help="Lengths before scale: azure-conv or azure-code (quantiles of the Azure 2023 traces), "
+            "lognormal(prompt=200, output=50, sigma=1) or constant(prompt=200, output=50)."
+        ),
     ] = "azure-conv",
     scale: Scale = 0.125,
-    prompt_mean: Annotated[
-        float | None, Parameter(help="Mean prompt tokens, before scale (lognormal, constant).")
-    ] = None,
-    output_mean: Annotated[
-        float | None, Parameter(help="Mean output tokens, before scale (lognormal, constant).")
-    ] = None,
-    sigma: Annotated[float | None, Parameter(help="Sigma of log length (lognormal).")] = None,
     json: Json = False,
 ) -> None:
-    """Draw a workload: arrivals and lengths from named seeded streams.
+    """Draw a workload of independent requests: arrivals and lengths from named seeded streams.
 
-    Example: servetwin workload make --rate 4 --requests 500 --seed 1 --out w.jsonl
+    Example: servetwin workload make --rate 4 --requests 500 --arrivals 'gamma(cv=2)' --seed 1 --out w.jsonl
     """
     from lab.commands.workload.report import report
     from workloads.jsonl import write_jsonl
@@ -44,12 +45,8 @@ def make(
         num_requests=requests,
         seed=seed,
         arrivals=arrivals,
-        cv=cv,
         lengths=lengths,
         scale=scale,
-        prompt_mean=prompt_mean,
-        output_mean=output_mean,
-        sigma=sigma,
     )
     write_jsonl(out, workload)
     report(out, workload, [], json)
