@@ -1,6 +1,6 @@
 """Who waits for whom in a workload: parents exist, a turn fits the turn before, and nobody waits for itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from serving.errors import WorkloadError
 from workloads.request import WorkloadRequest
@@ -46,7 +46,7 @@ def _check_turn(request: WorkloadRequest, before: WorkloadRequest) -> None:
 def _check_no_cycle(requests: Mapping[str, WorkloadRequest]) -> None:
     """Take away, again and again, who waits for nobody; who is left waits for a cycle, and its parents lead there."""
     waits_for = {r.request_id: len(r.parent) for r in requests.values()}
-    children = children_of(requests)
+    children = children_of(requests.values())
     free = [request_id for request_id, parents in waits_for.items() if not parents]
     while free:
         request_id = free.pop()
@@ -65,10 +65,10 @@ def _check_no_cycle(requests: Mapping[str, WorkloadRequest]) -> None:
     raise LineageError(request_id, "it waits, through its parents, for itself; remove one parent of that circle")
 
 
-def children_of(requests: Mapping[str, WorkloadRequest]) -> dict[str, list[str]]:
-    """Parent -> who names it, in the order of requests."""
+def children_of(requests: Iterable[WorkloadRequest]) -> dict[str, list[str]]:
+    """Parent -> who waits for it, in the order of requests."""
     children: dict[str, list[str]] = {}
-    for request in requests.values():
+    for request in requests:
         for parent in request.parent:
             children.setdefault(parent, []).append(request.request_id)
     return children

@@ -1,6 +1,7 @@
 """A request as the world knows it: its output length, and what has to end before it is sent, included."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from records.units import EXACT_UNTIL_NS, seconds
@@ -204,5 +205,5 @@ class WorkloadRequest:
         return json.dumps(line, separators=(", ", ": "))
 
 
-def _one_or_all(values: "list[str] | list[int] | tuple[str, ...]") -> object:
+def _one_or_all(values: Sequence[object]) -> object:
     return values[0] if len(values) == 1 else values

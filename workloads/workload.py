@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
+from operator import attrgetter
 
 from records.prompts import JoinedPrompt, NamedPrompt
 from serving.errors import WorkloadError
@@ -25,19 +27,19 @@ class Workload:
     def __post_init__(self) -> None:
         if not self.requests:
             raise WorkloadError(f"workload {self.name} has no requests")
-        ordered = tuple(sorted(self.requests, key=lambda r: (r.arrival_time, r.request_id)))
-        object.__setattr__(self, "requests", ordered)
-        by_id = {request.request_id: request for request in ordered}
-        if len(by_id) < len(ordered):
-            twice = next(r.request_id for r in ordered if by_id[r.request_id] is not r)
-            raise WorkloadError(f"workload {self.name}: request_id {twice} comes twice")
+        ordered = sorted(self.requests, key=attrgetter("request_id"))
+        for before, after in pairwise(ordered):
+            if before.request_id == after.request_id:
+                raise WorkloadError(f"workload {self.name}: request_id {after.request_id} comes twice")
+        ordered.sort(key=attrgetter("arrival_time"))  # stable, so ids order what arrives together
+        object.__setattr__(self, "requests", tuple(ordered))
         if self.has_parents:
-            check_lineage(by_id)
+            check_lineage({request.request_id: request for request in ordered})
 
     @cached_property
     def has_parents(self) -> bool:
         """Whether a request waits for the end of another, so that when it is sent shows in a run only (clients.py)."""
-        return any(request.parent for request in self.requests)
+        return any(map(attrgetter("parent"), self.requests))
 
     def to_jsonl(self) -> bytes:
         """The canonical file: the same requests give the same bytes."""
