@@ -48,6 +48,10 @@ class ArrivalProcess(ABC):
         times: list[int] = drawn[: bisect_left(drawn, end)].astype(np.int64).tolist()
         return times
 
+    def times_cv(self, factor: float) -> "ArrivalProcess":
+        """The process with so many times its cv, within what it allows; itself if it has none."""
+        return self
+
     @abstractmethod
     def draw(self, rate: float, num: int, span: float, rng: np.random.Generator) -> NDArray[np.float64]:
         """`num` ascending arrivals in whole nanoseconds, exact up to 2**53. span: how long the run is meant to be [s].

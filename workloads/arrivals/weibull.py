@@ -1,13 +1,15 @@
 """Independent Weibull gaps: beside gamma, what ServeGen (arXiv 2505.09999) finds to fit clients of a cloud service."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.arrivals.base import Renewal
 from workloads.numbers import number
+
+_LEAST, _MOST = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Weibull(Renewal):
     cv: float
 
     def __post_init__(self) -> None:
-        number("cv", self.cv, 0.01, 100, "standard deviation of the gaps over their mean")
+        number("cv", self.cv, _LEAST, _MOST, "standard deviation of the gaps over their mean")
 
     @property
     def shape(self) -> float:
@@ -30,6 +32,9 @@ class Weibull(Renewal):
             else:
                 high = k
         return low
+
+    def times_cv(self, factor: float) -> "Weibull":
+        return replace(self, cv=min(max(self.cv * factor, _LEAST), _MOST))
 
     def gaps(self, num: int, rng: np.random.Generator) -> NDArray[np.float64]:
         k = self.shape
