@@ -1,13 +1,12 @@
 """What the blocks of each prompt hold, by name instead of by token: which prompts begin alike, without drawing any."""
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from workloads.workload import Workload, WorkloadRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Tokens start to end of a sequence. source: what the sequence is; equal sources, equal tokens."""
 
     source: Hashable
@@ -66,6 +65,9 @@ def _blocks(spans: list[Span], block: int) -> list[Hashable]:
     content: list[Span] = []
     room = block
     for span in spans:
+        if room == block == span.end - span.start:
+            blocks.append((span,))
+            continue
         start = span.start
         while start < span.end:
             end = min(span.end, start + room)

@@ -1,0 +1,204 @@
+"""A synthetic twin of a workload: other requests, drawn from models of its arrivals, lengths, prefixes and sessions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from records.units import EXACT_UNTIL_NS
+from serving.errors import ConfigError
+from workloads.describe import Description, begin_times, describe
+from workloads.fitting.arrivals import Arrivals, fit_arrivals
+from workloads.fitting.lengths import Lengths, fit_lengths
+from workloads.fitting.marginal import Marginal
+from workloads.fitting.prompts import Prompts, fit_prompts, own_length
+from workloads.fitting.sessions import Sessions, chains_of, fit_sessions
+from workloads.statistics.summary import ks_distance
+from workloads.streams import stream
+from workloads.workload import Workload, WorkloadRequest
+
+MAX_KS = 0.03
+"""A family further than this from the sample gives way to the sample's own quantiles."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """quantity: what was fitted. family: what it is drawn from. ks: of each family that was tried."""
+
+    quantity: str
+    family: str
+    ks: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """ks_*: two-sample Kolmogorov-Smirnov distances of source and twin; gaps are between arrivals."""
+
+    workload: Workload
+    choices: tuple[Choice, ...]
+    source: Description
+    twin: Description
+    ks_prompt: float
+    ks_output: float
+    ks_gaps: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """fresh: requests that repeat no history. later: those that do; None without any."""
+
+    arrivals: Arrivals
+    sessions: Sessions | None
+    prompts: Prompts
+    fresh: Lengths
+    later: Lengths | None
+
+
+def fit(
+    workload: Workload, *, name: str, seed: int = 0, num_requests: int | None = None, max_ks: float = MAX_KS
+) -> Twin:
+    """Fit every part of the workload and draw a twin of num_requests (None: as many as it has).
+
+    max_ks: the Kolmogorov-Smirnov distance up to which a family (exponential, gamma, Weibull for gaps; lognormal, gamma
+    for lengths) stands for the sample. Errors: ConfigError; WorkloadError for what cannot be fitted.
+    """
+    if num_requests is not None and num_requests < 1:
+        raise ConfigError(f"requests is {num_requests}; it must be at least 1")
+    if not 0 <= max_ks <= 1:
+        raise ConfigError(f"max-ks is {max_ks:g}; it is a distance from 0 to 1")
+    model = _fit(workload, max_ks)
+    twin = Workload(name, tuple(_draw(model, num_requests or len(workload.requests), seed)))
+    return Twin(
+        workload=twin,
+        choices=tuple(_choices(model)),
+        source=describe(workload),
+        twin=describe(twin),
+        ks_prompt=ks_distance(_column(workload, "prompt_len"), _column(twin, "prompt_len")),
+        ks_output=ks_distance(_column(workload, "output_len"), _column(twin, "output_len")),
+        ks_gaps=ks_distance(_gaps(workload), _gaps(twin)),
+        notes=tuple(_not_kept(workload)),
+    )
+
+
+def _fit(workload: Workload, max_ks: float) -> _Model:
+    chains = chains_of(workload)
+    pairs = [(r, before) for chain in chains for before, r in zip([None, *chain], chain, strict=False)]
+    fresh = [(r, b) for r, b in pairs if r.turn == 1]
+    later = [(r, b) for r, b in pairs if r.turn > 1]
+    in_order = sorted((r for r, _ in fresh), key=lambda r: (r.arrival_time, r.request_id))
+    return _Model(
+        arrivals=fit_arrivals(begin_times(workload), max_ks),
+        sessions=fit_sessions(chains),
+        prompts=fit_prompts(in_order),
+        fresh=_lengths(fresh, max_ks),
+        later=_lengths(later, max_ks) if later else None,
+    )
+
+
+def _lengths(pairs: Sequence[tuple[WorkloadRequest, WorkloadRequest | None]], max_ks: float) -> Lengths:
+    own = np.array([own_length(r, before) for r, before in pairs], dtype=np.float64)
+    return fit_lengths(own, np.array([r.output_len for r, _ in pairs], dtype=np.float64), max_ks)
+
+
+def _draw(model: _Model, num: int, seed: int) -> Iterator[WorkloadRequest]:
+    sessions = model.sessions
+    sizes = [1] * num if sessions is None else sessions.draw(num, stream(seed, "twin sessions"))
+    begins = model.arrivals.draw(len(sizes), stream(seed, "twin arrivals")).tolist()
+    if begins[-1] > EXACT_UNTIL_NS:
+        raise ConfigError(f"{num} requests at the source's rate last longer than 26 days; ask for fewer")
+    digits, i = len(str(num - 1)), 0
+    fresh: list[int] = []
+    later: list[int] = []
+    order: list[tuple[str, int, bool, str]] = []  # id, begin, whether it repeats the one before, parent
+    repeats = iter([] if sessions is None else sessions.repeats(num, stream(seed, "twin history")).tolist())
+    for size, begin in zip(sizes, begins, strict=True):
+        for position in range(size):
+            request_id = f"{seed}-{i:0{digits}}"
+            parent = order[-1][0] if position else ""
+            repeating = bool(position) and next(repeats)
+            order.append((request_id, begin, repeating, parent))
+            (later if repeating else fresh).append(i)
+            i += 1
+    lengths = _drawn_lengths(model, fresh, later, seed)
+    thinks = _think_times(sessions, num, seed)
+    first = [
+        WorkloadRequest(
+            order[j][0],
+            order[j][1],
+            lengths[j][0],
+            lengths[j][1],
+            max_tokens=lengths[j][1],
+            parent=(order[j][3],) if order[j][3] else (),
+            think_time=thinks[j] if order[j][3] else 0,
+        )
+        for j in fresh
+    ]
+    made = {r.request_id: r for r in model.prompts.begin(first, stream(seed, "twin prefixes"))}
+    for j, (request_id, begin, repeating, parent) in enumerate(order):
+        if repeating:
+            before, (own, output) = made[parent], lengths[j]
+            made[request_id] = WorkloadRequest(
+                request_id,
+                begin,
+                before.prompt_len + before.output_len + own,
+                output,
+                max_tokens=output,
+                turn=before.turn + 1,
+                parent=(parent,),
+                think_time=thinks[j],
+            )
+    return iter(made.values())
+
+
+def _drawn_lengths(model: _Model, fresh: list[int], later: list[int], seed: int) -> dict[int, tuple[int, int]]:
+    drawn: dict[int, tuple[int, int]] = {}
+    for which, lengths, name in ((fresh, model.fresh, "twin lengths"), (later, model.later, "twin later lengths")):
+        if which and lengths is not None:
+            prompts, outputs = lengths.draw(len(which), stream(seed, name))
+            prompts = np.maximum(prompts, 1)
+            drawn.update(zip(which, zip(prompts.tolist(), outputs.tolist(), strict=True), strict=True))
+    return drawn
+
+
+def _think_times(sessions: Sessions | None, num: int, seed: int) -> list[int]:
+    if sessions is None:
+        return [0] * num
+    shares = stream(seed, "twin think times").random(num)
+    thinks: list[int] = sessions.think_times.quantiles(shares).astype(np.int64).tolist()
+    return thinks
+
+
+def _choices(model: _Model) -> Iterator[Choice]:
+    yield _choice("gaps", model.arrivals.gaps, model.arrivals.family)
+    for lengths, which in ((model.fresh, ""), (model.later, " of later turns")):
+        if lengths is not None:
+            yield _choice(f"prompt{which}", lengths.prompt, lengths.prompt.family)
+            yield _choice(f"output{which}", lengths.output, lengths.output.family)
+
+
+def _choice(quantity: str, marginal: Marginal, family: str) -> Choice:
+    return Choice(quantity, family, dict(marginal.ks))
+
+
+def _column(workload: Workload, field: str) -> NDArray[np.float64]:
+    return np.array([getattr(r, field) for r in workload.requests], dtype=np.float64)
+
+
+def _gaps(workload: Workload) -> NDArray[np.float64]:
+    times = begin_times(workload)
+    return np.diff(times).astype(np.float64) if times.size > 1 else np.zeros(1)
+
+
+def _not_kept(workload: Workload) -> Iterator[str]:
+    requests = workload.requests
+    for what, which in (
+        ("tenants", [r.tenant for r in requests]),
+        ("priorities", [r.priority for r in requests]),
+        ("deadlines and service levels", [r.deadline or r.ttft_slo or r.tpot_slo for r in requests]),
+        ("session ids", [r.session_id for r in requests]),
+        ("room in max_tokens above the output", [r.max_tokens > r.output_len for r in requests]),
+    ):
+        if any(which):
+            yield f"not in the twin: {what}, which {sum(map(bool, which))} requests of the source have"
