@@ -32,7 +32,7 @@ def _check_turn(request: WorkloadRequest, before: WorkloadRequest) -> None:
     if request.session_id != before.session_id:
         raise LineageError(
             rid,
-            f"session_id is {request.session_id!r}, but that of the turn before, {parent}, is {before.session_id!r}",
+            f"session_id is {request.session_id!r}, but that of its first parent {parent} is {before.session_id!r}",
         )
     history = before.prompt_len + before.output_len
     if request.prompt_len <= history:

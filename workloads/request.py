@@ -138,9 +138,7 @@ class WorkloadRequest:
                 raise self._wrong(f"prefix_len of {name} is {length}; it must be at least 1 token")
         total = sum(length for _, length in self.prefix)
         if total > self.prompt_len:
-            raise self._wrong(
-                f"prefix_len is {total} tokens in all, but prompt_len {self.prompt_len}; raise prompt_len"
-            )
+            raise self._wrong(f"prefix_len is {total} tokens in all, above prompt_len {self.prompt_len}")
         if self.turn > 1:
             raise self._wrong(
                 f"turn {self.turn} and prefix_id both say what the prompt begins with; give the prefix to turn 1"

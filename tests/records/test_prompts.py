@@ -1,10 +1,12 @@
-"""A named prompt is the tokens that it stands for, and two have equal identities where their names are equal."""
+"""A drawn prompt is the tokens that it stands for, and two have equal identities where their names are equal."""
+
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.prompts import NamedPrompt, prompt_from_json, prompt_to_json, tokens_of
+from records.prompts import JoinedPrompt, NamedPrompt, prompt_from_json, prompt_to_json, tokens_of
 from serving.request import Request, RequestState
 from serving.state.hashing import extend_hashes
 from serving.tokens import DrawnTokens, frozen, token_ids_of
@@ -17,12 +19,24 @@ def prompts(draw) -> NamedPrompt:
     return NamedPrompt(names, size, draw(st.integers(size * (len(names) - 1) + 1, size * len(names))))
 
 
-def spelled_out(prompt: NamedPrompt) -> list[int]:
-    return [token for name in prompt.names for token in tokens_of(name, prompt.size)][: prompt.length]
+outputs = st.lists(st.integers(0, 9), min_size=1, max_size=9).map(tuple)
+joined = st.recursive(
+    st.lists(prompts() | outputs, min_size=1, max_size=4).map(JoinedPrompt),
+    lambda inner: st.lists(prompts() | outputs | inner, min_size=1, max_size=3).map(JoinedPrompt),
+    max_leaves=4,
+)
 
 
-@given(prompts(), st.data())
-def test_it_is_the_sequence_of_its_tokens(prompt: NamedPrompt, data) -> None:
+def spelled_out(prompt: NamedPrompt | JoinedPrompt | tuple[int, ...]) -> list[int]:
+    if isinstance(prompt, JoinedPrompt):
+        return [token for part in prompt.parts for token in spelled_out(part)]
+    if isinstance(prompt, NamedPrompt):
+        return [token for name in prompt.names for token in tokens_of(name, prompt.size)][: prompt.length]
+    return list(prompt)
+
+
+@given(prompts() | joined, st.data())
+def test_it_is_the_sequence_of_its_tokens(prompt: NamedPrompt | JoinedPrompt, data) -> None:
     tokens = spelled_out(prompt)
     assert list(prompt) == tokens
     assert len(prompt) == len(tokens)
@@ -36,8 +50,8 @@ def test_it_is_the_sequence_of_its_tokens(prompt: NamedPrompt, data) -> None:
         prompt[len(tokens)]
 
 
-@given(prompts(), st.lists(st.integers(0, 9), max_size=12), st.data())
-def test_with_output_behind_it_it_is_a_list(prompt: NamedPrompt, output: list[int], data) -> None:
+@given(prompts() | joined, st.lists(st.integers(0, 9), max_size=12), st.data())
+def test_with_output_behind_it_it_is_a_list(prompt: NamedPrompt | JoinedPrompt, output: list[int], data) -> None:
     tokens, like = token_ids_of(prompt), spelled_out(prompt)
     assert isinstance(tokens, DrawnTokens)
     before = frozen(tokens)
@@ -68,11 +82,52 @@ def test_blocks_are_equal_by_name_where_their_tokens_are(a, b, block_size: int, 
     assert all(not n or s for ns, ss in zip(named, spelled, strict=True) for n, s in zip(ns, ss, strict=True))
 
 
+@given(joined, st.data())
+def test_a_range_inside_a_named_part_has_its_identity_there_and_no_other_has_one(prompt: JoinedPrompt, data) -> None:
+    start, end = sorted(data.draw(st.lists(st.integers(0, len(prompt)), min_size=2, max_size=2, unique=True)))
+    begins = 0
+    for part in prompt.parts:
+        if begins <= start < begins + len(part):
+            inside = isinstance(part, NamedPrompt) and end <= begins + len(part)
+            assert prompt.identity(start, end) == (part.identity(start - begins, end - begins) if inside else None)
+        begins += len(part)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.data())
+def test_a_shorter_prefix_is_the_beginning_of_a_longer_one(short: int, more: int, data) -> None:
+    long = NamedPrompt(("prefix x",), short + more, short + more)
+    prompt = JoinedPrompt((NamedPrompt(("prefix x",), short, short), NamedPrompt(("request r",), more, more)))
+    assert prompt[:short] == long[:short]
+    start, end = sorted(data.draw(st.lists(st.integers(0, short), min_size=2, max_size=2, unique=True)))
+    assert prompt.identity(start, end) == long.identity(start, end)
+    assert prompt.identity(0, short + 1) is None
+
+
+def test_a_conversation_is_flat() -> None:
+    first = NamedPrompt(("request a",), 5, 5)
+    second = JoinedPrompt((first, (7, 8)))
+    third = JoinedPrompt((second, [9], NamedPrompt(("request b",), 2, 2)))
+    assert third.parts == (first, (7, 8), (9,), NamedPrompt(("request b",), 2, 2))
+    assert len(third) == 10
+
+
+def through_a_log(prompt):
+    return prompt_from_json(json.loads(json.dumps(prompt_to_json(prompt))))
+
+
 @given(prompts())
 def test_it_comes_back_from_a_log(prompt: NamedPrompt) -> None:
-    again = prompt_from_json(prompt_to_json(prompt))
+    again = through_a_log(prompt)
     assert (again, again.names, again.size) == (prompt, prompt.names, prompt.size)
-    assert prompt_from_json(prompt_to_json((3, 5))) == (3, 5)
+    assert through_a_log((3, 5)) == (3, 5)
+
+
+@given(joined, st.data())
+def test_a_joined_one_does_too(prompt: JoinedPrompt, data) -> None:
+    again = through_a_log(prompt)
+    assert again.parts == prompt.parts
+    start, end = sorted(data.draw(st.lists(st.integers(0, len(prompt)), min_size=2, max_size=2, unique=True)))
+    assert again.identity(start, end) == prompt.identity(start, end)
 
 
 def test_a_slice_with_a_step_is_nothing_a_scheduler_asks_for() -> None:
