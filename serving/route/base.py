@@ -33,7 +33,7 @@ class Router:
         """It was sent there; the replica's books count it."""
 
     def first_token(self, request: Request, replica: ReplicaView) -> None:
-        """Its first output token is there."""
+        """Its first output token of this replica is there."""
 
     def ended(self, request: Request, replica: ReplicaView) -> None:
         """It is there no more: served, aborted, turned away, or lost with the replica. Once for each placed()."""

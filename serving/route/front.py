@@ -4,7 +4,7 @@ A world tells it what happens, in the order in which it happens; each event that
 placements it made possible, and the world carries them out. All replicas are down until up() says otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from serving.errors import ConfigError, InvariantError
@@ -28,6 +28,7 @@ class _Placement:
     request: Request
     replica: ReplicaView
     books: ReplicaBooks
+    tokens: int
     has_token: bool = False
 
 
@@ -95,6 +96,7 @@ class Front:
         """It is gone. Returns the ids of the requests lost there, in order of placement; they are here no more."""
         self._check_up("down", index)
         del self._up[index]
+        self._books[index].watch = None
         self._take_stock()
         view = self._views[index]
         lost = [placement for placement in self._placements.values() if placement.replica is view]
@@ -111,6 +113,10 @@ class Front:
         if index in self._up and metrics.at >= books.metrics.at:
             books.metrics = metrics
 
+    def watch(self, index: int, read: Callable[[], Metrics]) -> None:
+        """From now on until it is down, who looks at its metrics sees them as they are."""
+        self._books[self._known(index)].watch = read
+
     def submit(self, request: Request, now: int) -> list[Placed]:
         if request.request_id in self._waiting or request.request_id in self._placements:
             raise InvariantError(f"submit({request.request_id}): it is here already")
@@ -119,7 +125,7 @@ class Front:
         return [] if others_wait else self._place(now)
 
     def first_token(self, request_id: str) -> None:
-        """Its first output token is there."""
+        """Its first output token of this replica is there."""
         placement = self._placement("first_token", request_id)
         if placement.has_token:
             raise InvariantError(f"first_token({request_id}): it had its first token before")
@@ -143,8 +149,8 @@ class Front:
             if replica is None:
                 break
             del self._waiting[request.request_id]
-            books, tokens = self._books[replica.index], request.prompt_len
-            self._placements[request.request_id] = _Placement(request, replica, books)
+            books, tokens = self._books[replica.index], request.prompt_len + len(request.output_token_ids)
+            self._placements[request.request_id] = _Placement(request, replica, books, tokens)
             books.in_flight += 1
             books.in_flight_tokens += tokens
             books.in_flight_prefills += 1
@@ -158,13 +164,13 @@ class Front:
         if not placement.has_token:
             self._count_token(placement)
         placement.books.in_flight -= 1
-        placement.books.in_flight_tokens -= placement.request.prompt_len
+        placement.books.in_flight_tokens -= placement.tokens
         self._guard.tell("ended", placement.request, placement.replica)
 
     def _count_token(self, placement: _Placement) -> None:
         placement.has_token = True
         placement.books.in_flight_prefills -= 1
-        placement.books.in_flight_prefill_tokens -= placement.request.prompt_len
+        placement.books.in_flight_prefill_tokens -= placement.tokens
 
     def _take_stock(self) -> None:
         self._taking = tuple(view for index, view in self._views.items() if self._up.get(index))

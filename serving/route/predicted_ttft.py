@@ -1,8 +1,8 @@
 """Predicted TTFT: to the replica whose profile promises the first token soonest; of several the fewest in flight.
 
-The prediction: the prompts that were sent there and have no first token yet, then this one, each less what the replica
-should have cached of it (prefix_record.py), in steps as full as its token budget allows beside its decodes. A step is
-predicted as one prompt, and a decode of each request that has its first token. Not predicted: waiting for a seat or
+The prediction: what was sent there and has got no token yet, then this request, each less what the replica should have
+cached of it (prefix_record.py) or what came along, in steps as full as its token budget allows beside its decodes. A
+step is predicted as one prompt, and a decode of each request that has got a token. Not predicted: waiting for a seat or
 for KV blocks, what the step in progress has done already, and output, so that a decode reads its prompt alone.
 
 It needs a profile of each replica, prompts as token ids, and which requests have a first token. Source: Mooncake's
@@ -34,16 +34,16 @@ class PredictedTtft(Router):
 
     def predict(self, request: Request, replica: ReplicaView) -> int:
         """Nanoseconds from now to its first token on the host, if it is sent there."""
-        cached = self._records.hit_tokens(request, replica)
-        tokens = self._ahead.get(replica, 0) + request.prompt_len - cached
+        left, stored = self._work(request, replica)
+        tokens = self._ahead.get(replica, 0) + left
         decodes = replica.in_flight - replica.in_flight_prefills
         budget = max(1, replica.config.max_num_batched_tokens - decodes)
         full, rest = divmod(tokens, budget)
         predicted = full * _step_time(replica, decodes, budget, 0) if full else 0
-        return predicted + (_step_time(replica, decodes, rest, cached) if rest else 0)
+        return predicted + (_step_time(replica, decodes, rest, stored) if rest else 0)
 
     def placed(self, request: Request, replica: ReplicaView) -> None:
-        left = request.prompt_len - self._records.hit_tokens(request, replica)
+        left, _ = self._work(request, replica)
         self._left[request.request_id] = left
         self._ahead[replica] = self._ahead.get(replica, 0) + left
         self._records.placed(request, replica)
@@ -56,9 +56,15 @@ class PredictedTtft(Router):
     def lost(self, replica: ReplicaView) -> None:
         self._records.lost(replica)
 
+    def _work(self, request: Request, replica: ReplicaView) -> tuple[int, int]:
+        """Its tokens to compute there, and those whose KV should be there."""
+        tokens = request.prompt_len + len(request.output_token_ids)
+        stored = min(max(request.num_received, self._records.hit_tokens(request, replica)), tokens - 1)
+        return tokens - stored, stored
 
-def _step_time(replica: ReplicaView, decodes: int, chunk: int, cached: int) -> int:
-    """Of a step with so many decodes, and one chunk of a prompt behind so many cached tokens."""
+
+def _step_time(replica: ReplicaView, decodes: int, chunk: int, stored: int) -> int:
+    """Of a step with so many decodes, and one chunk of a prompt behind so many stored tokens."""
     context = replica.in_flight_tokens - replica.in_flight_prefill_tokens + decodes
     return replica.step_time(
         StepFeatures(
@@ -67,8 +73,8 @@ def _step_time(replica: ReplicaView, decodes: int, chunk: int, cached: int) -> i
             num_sampled=decodes + 1,
             num_prefill_seqs=1,
             prefill_tokens=chunk,
-            prefill_context=cached,
-            prefill_pairs=chunk * cached + chunk * (chunk + 1) // 2,
+            prefill_context=stored,
+            prefill_pairs=chunk * stored + chunk * (chunk + 1) // 2,
             decode_context=context,
         )
     )

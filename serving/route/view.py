@@ -4,6 +4,7 @@ The router's own books (what was placed there and has not ended) are true at onc
 published last: the world may deliver them late.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,10 +73,14 @@ class ReplicaSpec:
 
 @dataclass(slots=True, eq=False)
 class ReplicaBooks:
-    """What the front knows of a replica; nobody else changes it. Tokens are prompt tokens. See ReplicaView."""
+    """What the front knows of a replica; nobody else changes it. See ReplicaView.
+
+    watch: reads metrics as they are; None: they are those published.
+    """
 
     spec: ReplicaSpec
     metrics: Metrics
+    watch: Callable[[], Metrics] | None = None
     in_flight: int = 0
     in_flight_tokens: int = 0
     in_flight_prefills: int = 0
@@ -132,23 +137,24 @@ class ReplicaView:
 
     @property
     def in_flight_tokens(self) -> int:
-        """Prompt tokens of the requests in flight."""
+        """Tokens of the requests in flight when they were placed: prompts, and output they had from elsewhere."""
         return self._books.in_flight_tokens
 
     @property
     def in_flight_prefills(self) -> int:
-        """Of the requests in flight, those without a first token yet."""
+        """Of the requests in flight, those that have got no token there yet."""
         return self._books.in_flight_prefills
 
     @property
     def in_flight_prefill_tokens(self) -> int:
-        """Their prompt tokens, what the replica's prefix cache saves included."""
+        """Their tokens, counted likewise; what need not be computed (prefix hits, KV that came along) is included."""
         return self._books.in_flight_prefill_tokens
 
     @property
     def metrics(self) -> Metrics:
-        """As last published; of an empty engine until then."""
-        return self._books.metrics
+        """As last published, of an empty engine until then; or as they are, where the world lets it look."""
+        books = self._books
+        return books.metrics if books.watch is None else books.watch()
 
     @property
     def knows_cost(self) -> bool:

@@ -26,12 +26,16 @@ def fleet(router: Router, num_replicas: int) -> Front:
     return front
 
 
-def ask(request_id: str, prompt: int | Sequence[int] = 8, session: str = "") -> Request:
-    """An int prompt means that many tokens nobody else has."""
+def ask(
+    request_id: str, prompt: int | Sequence[int] = 8, session: str = "", output: Sequence[int] = (), received: int = 0
+) -> Request:
+    """An int prompt means that many tokens nobody else has. output, received: it comes from another replica."""
     if isinstance(prompt, int):
         base = 1000 * (1 + int.from_bytes(request_id.encode(), "big") % 1_000_003)
         prompt = range(base, base + prompt)
-    return Request(request_id, 0, tuple(prompt), 4, session_id=session)
+    return Request(
+        request_id, 0, tuple(prompt), 4, session_id=session, output_token_ids=tuple(output), num_received=received
+    )
 
 
 def send(front: Front, request: Request, now: int = 0) -> int:

@@ -43,6 +43,7 @@ class FrontMachine(RuleBasedStateMachine):
         self.tokens: set[str] = set()
         self.ids: set[str] = set()
         self.seen = {i: Metrics.of_empty(CONFIG, 0) for i in range(NUM)}
+        self.watched: dict[int, Metrics] = {}
         self.now = self.count = 0
 
     def both(self, event: str, *arguments):
@@ -58,9 +59,9 @@ class FrontMachine(RuleBasedStateMachine):
             assert placement.request not in self.placed
             self.placed[placement.request] = placement.index
 
-    @rule(prompt=PROMPTS, session=st.sampled_from(["", "", "s", "t"]))
-    def submit(self, prompt, session) -> None:
-        request = ask(f"r{self.count}", prompt, session)
+    @rule(prompt=PROMPTS, session=st.sampled_from(["", "", "s", "t"]), output=st.sampled_from([(), (), (5, 6, 7)]))
+    def submit(self, prompt, session, output) -> None:
+        request = ask(f"r{self.count}", prompt, session, output, received=len(output))
         self.count += 1
         self.ids.add(request.request_id)
         self.waiting.append(request)
@@ -109,6 +110,7 @@ class FrontMachine(RuleBasedStateMachine):
             return
         lost = [request for request, at in self.placed.items() if at == index]
         self.state[index] = "down"
+        self.watched.pop(index, None)
         assert self.both("down", index, self.now) == [request.request_id for request in lost]
         for request in lost:
             del self.placed[request]
@@ -119,6 +121,11 @@ class FrontMachine(RuleBasedStateMachine):
         if self.state[index] != "down" and told.at >= self.seen[index].at:
             self.seen[index] = told
         self.both("publish", index, told)
+
+    @rule(index=st.integers(0, NUM - 1), kv_held=st.integers(0, 400))
+    def watch(self, index, kv_held) -> None:
+        self.watched[index] = held(self.now, kv_held)
+        self.both("watch", index, lambda: self.watched[index])
 
     @rule(by=st.integers(1, 20))
     def later(self, by) -> None:
@@ -133,10 +140,10 @@ class FrontMachine(RuleBasedStateMachine):
             there = [request for request, at in self.placed.items() if at == index]
             prefills = [request for request in there if request.request_id not in self.tokens]
             assert view.in_flight == len(there)
-            assert view.in_flight_tokens == sum(request.prompt_len for request in there)
+            assert view.in_flight_tokens == sum(map(tokens_of, there))
             assert view.in_flight_prefills == len(prefills)
-            assert view.in_flight_prefill_tokens == sum(request.prompt_len for request in prefills)
-            assert view.metrics == self.seen[index]
+            assert view.in_flight_prefill_tokens == sum(map(tokens_of, prefills))
+            assert view.metrics == self.watched.get(index, self.seen[index])
         assert list(self.front.waiting) == self.waiting
         assert self.front.num_waiting == len(self.waiting)
         assert [view.index for view in self.front.taking] == [i for i in range(NUM) if self.state[i] == "up"]
@@ -165,6 +172,10 @@ class FrontMachine(RuleBasedStateMachine):
         kept = {item.request_id for item in reached(self.front) if isinstance(item, Request)}
         assert len(kept) <= ("_records" in vars(self.router))
         assert not {item for item in reached(self.front) if isinstance(item, str)} & self.ids - kept
+
+
+def tokens_of(request: Request) -> int:
+    return request.prompt_len + len(request.output_token_ids)
 
 
 def reached(front: Front) -> list[object]:
