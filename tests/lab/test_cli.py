@@ -16,6 +16,7 @@ from tests.records.test_profile import PROFILE
 HELP_VERBS = (
     "demo",
     "workload make",
+    "workload compose",
     "workload convert",
     "calibrate",
     "simulate",

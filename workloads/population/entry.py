@@ -31,6 +31,7 @@ class ServiceLevel(Strict):
 class Entry(Strict, ABC):
     """`count` clients of one kind.
 
+    kind: one of kinds.py.
     name: in ids of requests; tenant too, unless that is given.
     prompt: tokens of a request's own text. output: tokens of what it gets. system_prompt: tokens that begin each first
         prompt, the same for all clients of the entry.
@@ -40,6 +41,7 @@ class Entry(Strict, ABC):
         arrivals if they have one, from a lognormal distribution of mean 1 with this sigma.
     """
 
+    kind: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")
     tenant: str = ""
     count: int = Field(default=1, ge=1, le=100_000)

@@ -30,31 +30,38 @@ class Spec:
 def read_spec(path: Path) -> Spec:
     """Errors: WorkloadError naming file and key."""
     try:
-        tables = _Tables.model_validate(tomllib.loads(path.read_bytes().decode()))
+        text = path.read_bytes().decode()
     except OSError as error:
         raise WorkloadError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise WorkloadError(f"{path}: not text in UTF-8; convert the file") from error
+    return parse_spec(text, str(path))
+
+
+def parse_spec(text: str, where: str) -> Spec:
+    """where: names the text in errors. Errors: WorkloadError naming key."""
+    try:
+        tables = _Tables.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise WorkloadError(f"{path}: not TOML: {error}") from error
+        raise WorkloadError(f"{where}: not TOML: {error}") from error
     except ValidationError as error:
-        raise WorkloadError(f"{path}: {explain(error, _Tables)}") from error
-    entries = tuple(_entry(path, number, table) for number, table in enumerate(tables.client, 1))
+        raise WorkloadError(f"{where}: {explain(error, _Tables)}") from error
+    entries = tuple(_entry(where, number, table) for number, table in enumerate(tables.client, 1))
     seen: set[str] = set()
     for entry in entries:
         if entry.name in seen:
-            raise WorkloadError(f"{path}: name {entry.name!r} comes twice; each [[client]] needs its own")
+            raise WorkloadError(f"{where}: name {entry.name!r} comes twice; each [[client]] needs its own")
         seen.add(entry.name)
     begin = any(isinstance(entry, OpenEntry) for entry in entries)
     if begin and tables.horizon is None:
-        raise WorkloadError(f"{path}: horizon: missing; give the seconds in which clients begin")
+        raise WorkloadError(f"{where}: horizon: missing; give the seconds in which clients begin")
     if not begin and tables.horizon is not None:
-        raise WorkloadError(f"{path}: horizon has no effect where all clients are users; remove it")
+        raise WorkloadError(f"{where}: horizon has no effect where all clients are users; remove it")
     return Spec(tables.horizon or 0.0, entries)
 
 
-def _entry(path: Path, number: int, table: dict[str, Any]) -> Entry:
-    where = f"{path}: client {table.get('name', number)}"
+def _entry(where: str, number: int, table: dict[str, Any]) -> Entry:
+    where = f"{where}: client {table.get('name', number)}"
     kind = table.get("kind")
     if not isinstance(kind, str):
         raise WorkloadError(f"{where}: kind: missing; it is one of {', '.join(KINDS)}")
