@@ -78,7 +78,8 @@ class ByWindow(Arrivals):
             if size >= num:
                 break
             if own.size:
-                gaps.append(np.quantile(own, even_shares(own.size, rng), method="inverted_cdf"))
+                drawn = np.quantile(own, even_shares(own.size, rng), method="inverted_cdf")
+                gaps.append(drawn.astype(np.int64))
                 size += own.size
         return np.cumsum(np.concatenate(gaps)[:num])
 

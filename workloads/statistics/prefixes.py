@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,11 +33,36 @@ class PrefixStatistics:
 
 def prefix_statistics(workload: Workload) -> PrefixStatistics:
     block = block_of(workload)
+    hits = list(_hits(workload, block))
+    ages = [hit.age for hit in hits if hit.blocks]
+    tokens = sum(r.prompt_len for r in workload.requests)
+    return PrefixStatistics(
+        block=block,
+        hit_tokens=sum(hit.tokens for hit in hits) / tokens,
+        hit_blocks=sum(hit.blocks for hit in hits) / sum(-(-r.prompt_len // block) for r in workload.requests),
+        requests_with_hit=len(ages) / len(hits),
+        reuse_age_p50_s=float(np.median(ages)) / 1e9 if ages else None,
+    )
+
+
+def request_hits(workload: Workload) -> list[int]:
+    """Tokens of each prompt that are found, in order of arrival."""
+    return [hit.tokens for hit in _hits(workload, block_of(workload))]
+
+
+class _Hit(NamedTuple):
+    """age: nanoseconds since the last found block was last seen."""
+
+    blocks: int
+    tokens: int
+    age: int
+
+
+def _hits(workload: Workload, block: int) -> Iterator[_Hit]:
     if not any(_may_share(r) for r in workload.requests):
-        return PrefixStatistics(block, 0.0, 0.0, 0.0, None)
+        yield from (_Hit(0, 0, 0) for _ in workload.requests)
+        return
     last_seen: dict[int, int] = {}
-    tokens = blocks = hit_tokens = hit_blocks = 0
-    ages: list[int] = []
     known = {r.request_id: r for r in workload.requests}
     for request, ids in chained_blocks(workload, block):
         if request.turn > 1:
@@ -44,19 +70,10 @@ def prefix_statistics(workload: Workload) -> PrefixStatistics:
             for hash_id in ids[: (before.prompt_len + before.output_len) // block]:
                 last_seen.setdefault(hash_id, before.arrival_time)
         hits = leading_hits(ids, last_seen)
-        tokens, blocks = tokens + request.prompt_len, blocks + len(ids)
-        hit_tokens, hit_blocks = hit_tokens + min(hits * block, request.prompt_len), hit_blocks + hits
-        if hits:
-            ages.append(request.arrival_time - last_seen[ids[hits - 1]])
+        age = request.arrival_time - last_seen[ids[hits - 1]] if hits else 0
+        yield _Hit(hits, min(hits * block, request.prompt_len), age)
         for hash_id in ids:
             last_seen[hash_id] = request.arrival_time
-    return PrefixStatistics(
-        block=block,
-        hit_tokens=hit_tokens / tokens,
-        hit_blocks=hit_blocks / blocks,
-        requests_with_hit=len(ages) / len(workload.requests),
-        reuse_age_p50_s=float(np.median(ages)) / 1e9 if ages else None,
-    )
 
 
 def block_of(workload: Workload) -> int:

@@ -20,16 +20,22 @@ class TurnStatistics:
 
 def turn_statistics(workload: Workload) -> TurnStatistics | None:
     """None: the workload has neither sessions nor hash ids."""
-    requests = workload.requests
-    if any(r.parent or r.session_id for r in requests):
-        turns = _stated(requests)
-    elif all(r.hash_ids is not None for r in requests):
-        turns = _inferred(workload)
-    else:
+    turns = turns_of(workload)
+    if turns is None:
         return None
     sessions = turns.count(1)
-    inferred = not any(r.parent or r.session_id for r in requests)
-    return TurnStatistics(inferred, sessions, len(turns) / sessions, summary(turns))
+    return TurnStatistics(not _are_stated(workload), sessions, len(turns) / sessions, summary(turns))
+
+
+def turns_of(workload: Workload) -> list[int] | None:
+    """Which in its session each request is, from 1; None as above."""
+    if _are_stated(workload):
+        return _stated(workload.requests)
+    return _inferred(workload) if all(r.hash_ids is not None for r in workload.requests) else None
+
+
+def _are_stated(workload: Workload) -> bool:
+    return any(r.parent or r.session_id for r in workload.requests)
 
 
 def _stated(requests: tuple[WorkloadRequest, ...]) -> list[int]:
