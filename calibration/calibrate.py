@@ -22,19 +22,18 @@ from calibration.online import saturated_rate, step_rows
 from calibration.speed import typical_ms
 from calibration.traffic import AZURE_CONVERSATION, Traffic
 from realexec.capacity import FLOAT32_BYTES
-from records.profile import CostTerms, KVCapacity, Profile, ResidualNoise
+from records.profile import RESIDUAL_SHARES, CostTerms, KVCapacity, Profile, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import build_scheduler
-from workloads.truth import Truth
-from workloads.workload import materialize
 
 DESIGNED_SHARE = 0.5
 SATURATED_SHARE = 0.12
 HELD_OUT_SHARE = 0.2
 OPEN_LOOP_LOAD = 0.6
+FEWEST_FOR_QUANTILES = 20
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _serve(
 
     drawn = traffic.draw(rate, requests, seed)
     scheduler = build_scheduler(preset, settings=asdict(config))
-    run = execute(materialize(drawn), Truth(drawn), scheduler, runner)
+    run = execute(drawn, scheduler, runner)
     probe_ms = typical_ms(run.probes)
     if probe_ms is None:
         raise MeasurementError(f"the online part served {requests} requests and was too short; raise --budget")
@@ -195,13 +194,16 @@ def _residual(terms: CostTerms, samples: pd.DataFrame) -> dict[str, ResidualNois
     relative = samples["normal_ms"].to_numpy(dtype=float) / predict(terms, samples) - 1
     prefills = samples["num_prefill_seqs"].to_numpy()
     kinds = np.where(prefills == 0, "decode", np.where(prefills == samples["num_seqs"], "prefill", "mixed"))
-    return {
-        kind: ResidualNoise(
-            steps=int((kinds == kind).sum()),
-            relative_std=float(relative[kinds == kind].std()),
-            relative_p50_abs=float(np.percentile(np.abs(relative[kinds == kind]), 50)),
-            relative_p90_abs=float(np.percentile(np.abs(relative[kinds == kind]), 90)),
-        )
-        for kind in ("decode", "prefill", "mixed")
-        if (kinds == kind).any()
-    }
+    return {kind: _noise(relative[kinds == kind]) for kind in ("decode", "prefill", "mixed") if (kinds == kind).any()}
+
+
+def _noise(relative: np.ndarray) -> ResidualNoise:
+    """relative: residuals of the steps of one kind, shape [steps]."""
+    enough = len(relative) >= FEWEST_FOR_QUANTILES
+    return ResidualNoise(
+        steps=len(relative),
+        relative_std=float(relative.std()),
+        relative_p50_abs=float(np.percentile(np.abs(relative), 50)),
+        relative_p90_abs=float(np.percentile(np.abs(relative), 90)),
+        quantiles=tuple(np.quantile(relative, RESIDUAL_SHARES).tolist()) if enough else (),
+    )

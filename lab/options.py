@@ -76,6 +76,10 @@ class EngineOptions:
 
 Json = Annotated[bool, Parameter(help="Print the result as one JSON object.", negative=())]
 Force = Annotated[bool, Parameter(help="Replace a run record that is already there.", negative=())]
+MaxInFlight = Annotated[
+    int | None,
+    Parameter(help="Most requests sent and not ended, over all clients; others wait at the client. Default: no limit."),
+]
 Model = Annotated[str, Parameter(help="Model shape with random weights: 15m, 110m or 600m (parameters).")]
 Threads = Annotated[int, Parameter(help="Compute threads. More than one is faster only while nothing else runs.")]
 Within = Annotated[

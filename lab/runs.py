@@ -1,9 +1,9 @@
 """How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calibration.speed import at_speed_of, typical_ms
 from lab.load_class import load_class, sha256_of_files
@@ -19,9 +19,13 @@ from serving.schedule.config import EngineConfig
 from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from serving.schedule.scheduler import Scheduler
+from workloads.clients import Clients, stand_ins
 from workloads.predict import is_oracle, predictor
 from workloads.truth import Truth
-from workloads.workload import Workload, materialize, requests_of
+from workloads.workload import Workload, requests_of
+
+if TYPE_CHECKING:
+    from sim.client_clock import Sender
 
 
 def scheduler_of(identity: EngineIdentity, cost: CostModel | None = None) -> Scheduler:
@@ -45,6 +49,8 @@ def simulate_run(
     force: bool = False,
     speed_of: Sequence[Manifest] = (),
     host_link: float | None = None,
+    max_in_flight: int | None = None,
+    noise_seed: int | None = None,
     plain: bool = False,
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
@@ -52,26 +58,29 @@ def simulate_run(
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
     told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
     host_link: bytes a second between device and host memory, in place of the profile's.
+    max_in_flight: the most requests that clients have sent and that have not ended; None: as many as are due.
+    noise_seed: step times scatter as the profile's residuals do, drawn from this seed; None: each takes its mean.
     plain: each step listed in full, and an event for everything: slower, the same record.
     """
+    from sim.noise import StepNoise
     from sim.simulate import stream
 
     profile_sha256 = profile.sha256()
     if host_link is not None:
         profile = _with_host_link(profile, host_link, spec)
-    spec = _sized(spec, profile.kv.num_blocks, profile.kv.block_size)
+    spec = sized(spec, profile.kv.num_blocks, profile.kv.block_size)
     truth = Truth(workload)
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
-    _check_servable(workload, scheduler)
-    requests = requests_of(workload, _predicted(workload, told_by))
+    check_servable(workload, scheduler)
+    sender = simulated_clients(workload, truth, told_by, max_in_flight)
     recorded = RecordedScheduler(scheduler, truth.placeholders)
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
     cost = ProfileCost(profile)
-    outside = _OutsideHull(cost)
-    heads = (RequestHead(r.request_id, r.arrival_time, r.prompt_len) for r in workload.requests)
-    with new_run(folder, heads, force) as run:
+    outside = OutsideHull(cost)
+    noise = None if noise_seed is None else StepNoise(profile.residual, noise_seed, "step noise 0 0")
+    with new_run(folder, heads(workload), force) as run:
 
         def tell(receipt: StepReceipt) -> None:
             outside.add(receipt)
@@ -85,24 +94,28 @@ def simulate_run(
             for line in recorded.lines():
                 run.log(line)
 
-        rejected = stream(requests, truth, recorded, cost, tell, plain, tell_quiet)
+        rejected = stream(
+            sender, truth, recorded, cost, tell, sent=run.sent, plain=plain, tell_quiet=tell_quiet, noise=noise
+        )
         for line in recorded.lines():
             run.log(line)
         manifest = Manifest(
             world="simulated",
-            engine=_identity(spec, told_by, scheduler),
-            workload=_workload_identity(workload),
+            engine=engine_identity(spec, told_by, scheduler),
+            workload=workload_identity(workload),
             model=profile.model,
             profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
+            seed=noise_seed,
             conditions={
                 "outside_hull": outside.share(),
                 "profile_probe_ms": (profile.probe or {}).get("ms"),
                 "step_times_scaled_by": factor,
                 "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
+                **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
             },
-            unvalidated=_unvalidated(profile, scheduler),
+            unvalidated=unvalidated(profile, scheduler.config),
         )
-        run.finish(manifest, rejected)
+        run.finish(manifest, rejected, unsent(sender))
     return read_run(folder)
 
 
@@ -115,27 +128,29 @@ def execute_run(
     profile: Profile | None = None,
     seed: int = 0,
     force: bool = False,
+    max_in_flight: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RunRecord:
     """Execute a workload on a warm runner in real time and write its record.
 
-    profile: what a policy may predict step times with. told_by: as in simulate_run, but not the truth.
+    profile: what a policy may predict step times with. told_by: as in simulate_run, but not the truth. max_in_flight:
+    as there.
     """
     from calibration.machine import hardware, software
     from realexec.load import execute
 
     refuse_on_hardware(spec, told_by)
-    spec = _sized(spec, runner.num_blocks, runner.block_size)
+    spec = sized(spec, runner.num_blocks, runner.block_size)
     scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
-    _check_servable(workload, scheduler)
-    requests = materialize(workload, _predicted(workload, told_by))
+    check_servable(workload, scheduler)
     recorded = RecordedScheduler(scheduler)
-    run = execute(requests, Truth(workload), recorded, runner, progress)
+    predicted = predictor(told_by).predict(workload) if told_by else None
+    run = execute(workload, recorded, runner, predicted, max_in_flight, progress)
     lateness = sorted(run.lateness) or [0]
     manifest = Manifest(
         world="real",
-        engine=_identity(spec, told_by, scheduler),
-        workload=_workload_identity(workload),
+        engine=engine_identity(spec, told_by, scheduler),
+        workload=workload_identity(workload),
         model=runner.shape.identity(),
         profile=ProfileIdentity(name=profile.name, sha256=profile.sha256()) if profile else None,
         seed=seed,
@@ -146,10 +161,11 @@ def execute_run(
             "probe_ms": typical_ms(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
+            **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
         },
         unvalidated=[],
     )
-    data = RunData(requests=requests, rejected=run.rejected, receipts=run.receipts, inputs=recorded.lines())
+    data = RunData(run.sent, run.rejected, run.receipts, recorded.lines(), list(heads(workload)), run.unsent)
     write_run(folder, manifest, data, force=force)
     return read_run(folder)
 
@@ -194,25 +210,47 @@ def _with_host_link(profile: Profile, bytes_per_s: float, spec: EngineSpec) -> P
     return profile.model_copy(update={"kv": profile.kv.model_copy(update={"host_link_bytes_per_s": bytes_per_s})})
 
 
-def _sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
+def sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
     """With the pool that was measured, where none is given."""
     return replace(spec, settings={"num_blocks": num_blocks, "block_size": block_size, **spec.settings})
 
 
-def _check_servable(workload: Workload, scheduler: Scheduler) -> None:
+def check_servable(workload: Workload, scheduler: Scheduler) -> None:
     """Errors: WorkloadError naming the first request that the engine could never serve."""
-    for request in requests_of(workload):
+    for request in stand_ins(workload):
         try:
             scheduler.refuse_impossible(request)
         except RequestError as error:
             raise WorkloadError(f"workload {workload.name}: {error}") from error
 
 
-def _predicted(workload: Workload, told_by: str) -> Sequence[int] | None:
-    return predictor(told_by).predict(workload) if told_by else None
+def heads(workload: Workload) -> Iterator[RequestHead]:
+    """The rows of requests.parquet."""
+    for r in workload.requests:
+        yield RequestHead(r.request_id, r.prompt_len, r.tenant, r.session_id, r.ttft_slo, r.tpot_slo)
 
 
-def _identity(spec: EngineSpec, told_by: str, scheduler: Scheduler) -> EngineIdentity:
+def simulated_clients(workload: Workload, truth: Truth, told_by: str, max_in_flight: int | None) -> "Sender":
+    """Who sends the workload; what does not depend on answers is sent as it stands."""
+    from sim.client_clock import Given
+
+    predicted = predictor(told_by).predict(workload) if told_by else None
+    if max_in_flight is None and not workload.has_parents:
+        return Given(requests_of(workload, predicted))
+    return Clients(
+        workload,
+        output_of=lambda request_id: truth.placeholders(request_id, 0),
+        predicted=predicted,
+        max_in_flight=max_in_flight,
+    )
+
+
+def unsent(sender: "Sender") -> Mapping[str, str]:
+    """Request id -> why it was never sent."""
+    return sender.unsent() if isinstance(sender, Clients) else {}
+
+
+def engine_identity(spec: EngineSpec, told_by: str, scheduler: Scheduler) -> EngineIdentity:
     parts = {name: getattr(spec, name) for name in ("policy", "reservation", "eviction", "admission")}
     return EngineIdentity(
         preset=spec.preset,
@@ -223,11 +261,11 @@ def _identity(spec: EngineSpec, told_by: str, scheduler: Scheduler) -> EngineIde
     )
 
 
-def _workload_identity(workload: Workload) -> WorkloadIdentity:
+def workload_identity(workload: Workload) -> WorkloadIdentity:
     return WorkloadIdentity(name=workload.name, sha256=workload.sha256, num_requests=len(workload.requests))
 
 
-class _OutsideHull:
+class OutsideHull:
     """How many steps, and what share of simulated step time, lie outside the batches the profile measured."""
 
     def __init__(self, cost: ProfileCost) -> None:
@@ -250,12 +288,18 @@ class _OutsideHull:
             self._time += duration
 
     def share(self) -> dict[str, float]:
-        return {"steps": self._steps, "time_share": self._time / self._total if self._total else 0.0}
+        return self.share_of([self])
+
+    @staticmethod
+    def share_of(engines: "Sequence[OutsideHull]") -> dict[str, float]:
+        total = sum(e._total for e in engines)
+        share = sum(e._time for e in engines) / total if total else 0.0
+        return {"steps": sum(e._steps for e in engines), "time_share": share}
 
 
-def _unvalidated(profile: Profile, scheduler: Scheduler) -> list[str]:
+def unvalidated(profile: Profile, config: EngineConfig) -> list[str]:
     """What in a simulated run no measurement on this profile's hardware has checked."""
-    config, found = scheduler.config, []
+    found = []
     if config.num_blocks > profile.kv.num_blocks or config.block_size != profile.kv.block_size:
         found.append(
             f"KV pool of {config.num_blocks} blocks of {config.block_size}; measured with "

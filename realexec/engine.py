@@ -44,15 +44,24 @@ class ExecutedStep:
     host_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that the engine did not take in."""
+
+    request_id: str
+    at: int
+
+
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
     probes: nanoseconds of the runner's probe of the machine, every 0.4 s between steps; 2 to 3 percent of the time.
-    delivered: an ExecutedStep a step, in order; last of all None, or the exception that ended the engine.
+    delivered: an ExecutedStep a step and a Refusal a request turned away, in order; last of all None, or the exception
+        that ended the engine.
     """
 
     def __init__(self, scheduler: SchedulerLike, runner: PlanRunner, truth: Truth, clock: Callable[[], int]) -> None:
-        self.delivered: queue.SimpleQueue[ExecutedStep | BaseException | None] = queue.SimpleQueue()
+        self.delivered: queue.SimpleQueue[ExecutedStep | Refusal | BaseException | None] = queue.SimpleQueue()
         self.rejected: dict[str, str] = {}
         self.probes: list[int] = []
         self._scheduler = scheduler
@@ -125,10 +134,12 @@ class Engine:
             arrived, self._inbox = self._inbox, []
             self._arrived.clear()
         for request in sorted(arrived, key=lambda r: r.request_id):
+            now = self._clock()
             try:
-                self._scheduler.add(request, self._clock())
+                self._scheduler.add(request, now)
             except RequestError as error:
                 self.rejected[request.request_id] = str(error)
+                self.delivered.put(Refusal(request.request_id, now))
 
     def _new_input(self, wake_at: int | None) -> None:
         if wake_at is not None or not self._closing:

@@ -1,20 +1,23 @@
-"""Replay a workload against a real engine in real time (open loop), and stamp what the client receives.
+"""Send a workload to a real engine in real time, and stamp what the client receives.
 
 Three threads, as in a server: the load generator (the caller's), the engine, and the consumer of its tokens.
 """
 
 import gc
+import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realexec.engine import Engine, ExecutedStep, PlanRunner
 from serving.request import Request
 from serving.schedule.contract import SchedulerLike, StepReceipt
+from workloads.clients import Clients
 from workloads.truth import Truth
+from workloads.workload import Workload, own_prompt
 
 LEAD_NS = 20_000_000
 """From the start of the threads to time 0 of the workload."""
@@ -22,104 +25,146 @@ LEAD_NS = 20_000_000
 
 @dataclass(frozen=True)
 class ExecutedRun:
-    """Integer nanoseconds. lateness: per request, submitted minus arrival time; it counts as queueing time.
+    """Integer nanoseconds. sent: requests as they were sent; unsent: request id -> why it was not.
 
-    probes: what the runner's probe took, through the run.
+    lateness: per request, submitted minus arrival time; it counts as queueing time. probes: what the runner's probe
+    took, through the run.
     """
 
     receipts: list[StepReceipt]
+    sent: list[Request]
     rejected: dict[str, str]
+    unsent: dict[str, str]
     lateness: list[int]
     probes: list[int]
 
 
 def execute(
-    requests: Sequence[Request],
-    truth: Truth,
+    workload: Workload,
     scheduler: SchedulerLike,
     runner: PlanRunner,
+    predicted: Sequence[int] | None = None,
+    max_in_flight: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ExecutedRun:
-    """Submit each request at its arrival time and serve all to the end.
+    """Send each request when it is due, and serve all to the end.
 
-    progress is told the number of finished requests as it grows. Errors: whatever the engine raised. On
-    KeyboardInterrupt the engine is stopped after its step and the interrupt goes on.
+    predicted, max_in_flight: see workloads/clients.py. progress is told the number of finished requests as it grows.
+    Errors: whatever the engine raised. On KeyboardInterrupt the engine is stopped after its step and the interrupt
+    goes on.
     """
-    ordered = sorted(requests, key=lambda r: (r.arrival_time, r.request_id))
-    lateness = []
+    outputs: dict[str, list[int]] = {}
+    clients = Clients(workload, output_of=outputs.__getitem__, predicted=predicted, max_in_flight=max_in_flight)
+    prompts = {r.request_id: tuple(own_prompt(r, r.prompt_len)) for r in workload.requests if r.turn == 1}
+    sent: list[Request] = []
+    lateness: list[int] = []
     with _without_collection_pauses():
         start = time.perf_counter_ns() + LEAD_NS
-        engine = Engine(scheduler, runner, truth, clock=lambda: time.perf_counter_ns() - start)
-        consumer = _Consumer(engine, start, progress)
+        engine = Engine(scheduler, runner, Truth(workload), clock=lambda: time.perf_counter_ns() - start)
+        consumer = _Consumer(engine, start, progress, outputs if workload.has_parents else None)
+        listens = workload.has_parents or max_in_flight is not None
         try:
             engine.start()
             consumer.start()
-            for request in ordered:
-                if not _sleep_until(start + request.arrival_time, consumer.ended):
+            while not clients.done:
+                due_at = clients.next_at()
+                wake = consumer.news if listens else consumer.ended
+                _wait(wake, None if due_at is None else start + due_at, punctual=not listens)
+                if consumer.ended.is_set():
                     break
-                engine.submit(request)
-                lateness.append(time.perf_counter_ns() - start - request.arrival_time)
+                if listens:
+                    consumer.tell(clients)
+                for request in clients.due(time.perf_counter_ns() - start):
+                    prompt = prompts.pop(request.request_id, None) or tuple(request.prompt_token_ids)
+                    engine.submit(replace(request, prompt_token_ids=prompt))
+                    lateness.append(time.perf_counter_ns() - start - request.arrival_time)
+                    sent.append(request)
             engine.close()
             while not consumer.ended.wait(0.2):  # in slices, so that Ctrl-C is heard
                 pass
         finally:
             engine.stop()
             consumer.join()
-            runner.forget([r.request_id for r in requests])  # no later plan releases the last ones
+            runner.forget([r.request_id for r in sent])  # no later plan releases the last ones
     if consumer.error is not None:
         raise consumer.error
-    return ExecutedRun(consumer.receipts, engine.rejected, lateness, engine.probes)
+    return ExecutedRun(consumer.receipts, sent, engine.rejected, clients.unsent(), lateness, engine.probes)
 
 
 class _Consumer(threading.Thread):
-    """The client's end: a step's tokens are delivered when this thread holds them."""
+    """The client's end: a step's tokens are delivered when this thread holds them.
 
-    def __init__(self, engine: Engine, start_ns: int, progress: Callable[[int], None] | None) -> None:
+    outputs: filled with all tokens of each request, where somebody will repeat them. news: set when a request has
+    ended, or the engine.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        start_ns: int,
+        progress: Callable[[int], None] | None,
+        outputs: dict[str, list[int]] | None,
+    ) -> None:
         super().__init__(name="consumer", daemon=True)
         self.receipts: list[StepReceipt] = []
         self.error: BaseException | None = None
+        self.news = threading.Event()
         self.ended = threading.Event()
         self._engine = engine
         self._start_ns = start_ns
         self._progress = progress
+        self._outputs = outputs
+        self._ends: queue.SimpleQueue[tuple[str, int, bool]] = queue.SimpleQueue()
+        self._num_finished = 0
 
     def run(self) -> None:
-        finished = 0
         try:
-            while isinstance(step := self._engine.delivered.get(), ExecutedStep):
-                now = time.perf_counter_ns() - self._start_ns
-                delivered_at = now if any(step.outcome.num_accepted) else step.host_at
-                self.receipts.append(
-                    StepReceipt(
-                        step.plan,
-                        step.outcome,
-                        step.snapshot,
-                        step.schedule_at,
-                        step.launch_at,
-                        step.host_at,
-                        delivered_at,
-                    )
-                )
-                if step.outcome.finished:
-                    finished += len(step.outcome.finished)
-                    if self._progress:
-                        self._progress(finished)
-            self.error = step
+            while (item := self._engine.delivered.get()) is not None and not isinstance(item, BaseException):
+                if isinstance(item, ExecutedStep):
+                    self._receive(item)
+                else:
+                    self._ends.put((item.request_id, item.at, False))
+                    self.news.set()
+            self.error = item
         except BaseException as error:  # a failing progress callback must not leave the caller waiting
             self.error = error
         finally:
             self.ended.set()
+            self.news.set()
+
+    def tell(self, clients: Clients) -> None:
+        """What has ended since the last call; by the caller's thread."""
+        self.news.clear()
+        while not self._ends.empty():
+            request_id, at, was_served = self._ends.get()
+            (clients.ended if was_served else clients.refused)(request_id, at)
+
+    def _receive(self, step: ExecutedStep) -> None:
+        now = time.perf_counter_ns() - self._start_ns
+        plan, outcome = step.plan, step.outcome
+        delivered_at = now if any(outcome.num_accepted) else step.host_at
+        self.receipts.append(
+            StepReceipt(plan, outcome, step.snapshot, step.schedule_at, step.launch_at, step.host_at, delivered_at)
+        )
+        if self._outputs is not None:
+            for request_id, tokens in zip(plan.request_ids, step.tokens, strict=True):
+                self._outputs.setdefault(request_id, []).extend(tokens)
+        if outcome.finished:
+            for request_id in outcome.finished:
+                self._ends.put((request_id, delivered_at, True))
+            self.news.set()
+            self._num_finished += len(outcome.finished)
+            if self._progress:
+                self._progress(self._num_finished)
 
 
-def _sleep_until(deadline_ns: int, ended: threading.Event) -> bool:
-    """False if the engine ended before the deadline."""
-    while (left := deadline_ns - time.perf_counter_ns()) > 0:
-        if left > 200_000_000:
-            if ended.wait(0.1):
-                return False
-        else:
+def _wait(wake: threading.Event, deadline_ns: int | None, punctual: bool) -> None:
+    """Until the event is set, or the deadline. punctual: the last 0.2 s are slept through, as an event wakes late."""
+    while deadline_ns is None or (left := deadline_ns - time.perf_counter_ns()) > 0:
+        if punctual and deadline_ns is not None and left <= 200_000_000:
             time.sleep(left / 1e9)
-    return not ended.is_set()
+        elif wake.wait(0.1 if deadline_ns is None else min(0.1, left / 1e9)):
+            return
 
 
 @contextmanager

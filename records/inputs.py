@@ -89,6 +89,9 @@ class RecordedScheduler:
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()
 
+    def num_output(self, request_id: str) -> int:
+        return self._scheduler.num_output(request_id)
+
     @property
     def has_work(self) -> bool:
         return self._scheduler.has_work
@@ -119,8 +122,8 @@ def _line(kind: str, now: int, what: Any, more: Any) -> dict[str, Any]:
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
-    """All fields; times in seconds."""
-    return {
+    """All fields, what another replica has done only where there is any; times in seconds."""
+    values = {
         "request_id": request.request_id,
         "arrival_time": seconds(request.arrival_time),
         **prompt_to_json(request.prompt_token_ids),
@@ -132,6 +135,11 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "deadline": None if request.deadline is None else seconds(request.deadline),
         "predicted_output_len": request.predicted_output_len,
     }
+    if request.output_token_ids:
+        values["output_token_ids"] = list(request.output_token_ids)
+    if request.num_received:
+        values["num_received"] = request.num_received
+    return values
 
 
 def request_from_json(values: Mapping[str, Any]) -> Request:
@@ -147,4 +155,6 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
         session_id=values["session_id"],
         deadline=None if values["deadline"] is None else nanoseconds(values["deadline"]),
         predicted_output_len=values["predicted_output_len"],
+        output_token_ids=tuple(values.get("output_token_ids", ())),
+        num_received=values.get("num_received", 0),
     )

@@ -47,6 +47,29 @@ class ProfileIdentity(_Frozen):
     sha256: str
 
 
+class ReplicaIdentity(_Frozen):
+    """One of a fleet. role: "both", "prefill" or "decode". price_per_hour: in any currency."""
+
+    engine: EngineIdentity
+    profile: ProfileIdentity
+    role: str
+    price_per_hour: float | None
+
+
+class FleetIdentity(_Frozen):
+    """Several replicas behind a router, in order of their numbers.
+
+    router, decode_router: as EngineIdentity writes a policy; decode_router "" where no replica only decodes. code: as
+    there. around: retries, metrics, link, failures, slowdowns, autoscale.
+    """
+
+    router: str
+    decode_router: str
+    code: dict[str, str] = Field(default_factory=dict)
+    replicas: list[ReplicaIdentity]
+    around: JsonObject
+
+
 class FileIdentity(_Frozen):
     """rows: rows of a table or lines of a log; None for a file that has none."""
 
@@ -57,6 +80,7 @@ class FileIdentity(_Frozen):
 class Manifest(_Frozen):
     """What a run was.
 
+    engine, model, profile: of the first replica, where there are several; fleet tells of all.
     model, hardware, software: identity as the world states it. seed: of weights or noise, where there are any.
     conditions: how the run went, JSON values (threads, probe, steps outside the hull).
     unvalidated: what in this run has no validated real twin. files: written by write_run.
@@ -69,6 +93,7 @@ class Manifest(_Frozen):
     workload: WorkloadIdentity
     model: JsonObject | None = None
     profile: ProfileIdentity | None = None
+    fleet: FleetIdentity | None = None
     seed: int | None = None
     hardware: JsonObject | None = None
     software: JsonObject | None = None

@@ -64,13 +64,30 @@ class CostTerms(_Frozen):
     terms: tuple[Term, ...]
 
 
+RESIDUAL_SHARES = (0.0, 0.01, 0.05, *(n / 10 for n in range(1, 10)), 0.95, 0.99, 1.0)
+"""The shares of steps whose residual does not exceed the quantiles of a profile."""
+
+
 class ResidualNoise(_Frozen):
-    """Measured / predicted - 1 over so many steps: its standard deviation and quantiles of its absolute value."""
+    """Measured / predicted - 1 over so many steps: its standard deviation and quantiles of its absolute value.
+
+    quantiles: its own, at RESIDUAL_SHARES; empty where too few steps were measured.
+    """
 
     steps: int = Field(ge=0)
     relative_std: float = Field(ge=0)
     relative_p50_abs: float = Field(ge=0)
     relative_p90_abs: float = Field(ge=0)
+    quantiles: tuple[float, ...] = ()
+
+    @field_validator("quantiles")
+    @classmethod
+    def _possible(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if quantiles and len(quantiles) != len(RESIDUAL_SHARES):
+            raise ValueError(f"{len(quantiles)} quantiles; there are {len(RESIDUAL_SHARES)} shares")
+        if list(quantiles) != sorted(quantiles) or (quantiles and quantiles[0] <= -1):
+            raise ValueError("quantiles must not decrease, and all be above -1: no step takes less than no time")
+        return quantiles
 
 
 class KVCapacity(_Frozen):

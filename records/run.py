@@ -8,9 +8,9 @@ The same run gives the same bytes under the same version of pyarrow, which write
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import file_digest
 from pathlib import Path
@@ -22,18 +22,17 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from records.atomic import new_folder
+from records.engine_files import PARQUET, EngineFiles, join
 from records.json_values import explain, pretty_json
 from records.manifest import VERSION, FileIdentity, Manifest
 from records.request_rows import RequestHead, RequestRows, arrival_order
-from records.schema import STEPS
-from records.step_rows import StepRows, split_quiet
+from records.step_rows import StepRows
 from records.summary import summarize_run
 from serving.errors import RecordError
+from serving.metrics.money import Rental
 from serving.request import Request
 from serving.schedule.contract import QuietSteps, StepReceipt
 
-STEPS_A_ROW_GROUP = 4096
-_PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
 FILES = ("requests.parquet", "steps.parquet", "inputs.jsonl", "summary.json")
 
 
@@ -42,13 +41,16 @@ class RunData:
     """What a world hands over.
 
     requests: all that were submitted, accepted or not. rejected: request id -> reason. receipts: the steps that ran,
-    in order. inputs: the lines of the replay log (records/inputs.py).
+    in order. inputs: the lines of the replay log (records/inputs.py). heads: the rows of requests.parquet; not given:
+    the requests in order of arrival. unsent: request id -> why its client never sent it.
     """
 
     requests: Sequence[Request]
     rejected: Mapping[str, str]
     receipts: Sequence[StepReceipt]
     inputs: Sequence[Mapping[str, Any]]
+    heads: Sequence[RequestHead] = ()
+    unsent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,90 +84,116 @@ class RunRecord:
 
 def write_run(folder: Path, manifest: Manifest, data: RunData, force: bool = False) -> None:
     """Write a run record of a run that is over; see new_run()."""
-    with new_run(folder, arrival_order(data.requests), force) as run:
+    heads = data.heads or [
+        RequestHead(r.request_id, r.prompt_len, r.tenant, r.session_id) for r in arrival_order(data.requests)
+    ]
+    with new_run(folder, heads, force) as run:
+        for request in data.requests:
+            run.sent(request)
         for receipt in data.receipts:
             run.step(receipt)
         for line in data.inputs:
             run.log(line)
-        run.finish(manifest, data.rejected)
+        run.finish(manifest, data.rejected, data.unsent)
 
 
 @contextmanager
-def new_run(folder: Path, heads: Iterable[RequestHead], force: bool = False) -> "Iterator[RunWriter]":
+def new_run(
+    folder: Path, heads: Iterable[RequestHead], force: bool = False, fleet: bool = False
+) -> "Iterator[RunWriter]":
     """A run record that is written while the run goes on, and is in its place when the block ends.
 
-    heads: the requests in order of arrival and id, which is that of rows. force: replace a record that is there.
+    heads: all requests, in the order of rows: that of the workload. force: replace a record that is there. fleet:
+    whether there may be more than one engine.
     Errors: RecordError where the folder cannot be written or holds something else; what was there stays then.
     """
     rows = RequestRows(heads)
-    with new_folder(folder, force) as new, RunWriter(new, rows) as run:
+    with new_folder(folder, force) as new, RunWriter(new, rows, fleet) as run:
         yield run
 
 
 class RunWriter:
-    """step() and log() in order, as often as there is something to tell; then finish(), once."""
+    """step() and log() in order for each engine, as often as there is something to tell; then finish(), once.
 
-    def __init__(self, folder: Path, requests: RequestRows) -> None:
+    engine, everywhere: its number, as new_engine() gave it; 0 where there is only one.
+    """
+
+    def __init__(self, folder: Path, requests: RequestRows, fleet: bool) -> None:
         self._folder = folder
         self._requests = requests
-        self._steps = StepRows(requests.row)
-        self._num_steps = self._num_lines = 0
-        self._added: set[str] = set()
-        self._aborted: list[str] = []
+        self._fleet = fleet
+        self._engines: list[EngineFiles] = []
+        self._files = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as files:
-            path = self._folder / "steps.parquet"
-            self._table = files.enter_context(pq.ParquetWriter(path, STEPS, **_PARQUET))
-            path = self._folder / "inputs.jsonl"
-            self._log = files.enter_context(open(path, "w", encoding="utf-8", newline="\n"))
-            self._files = files.pop_all()
+        if not self._fleet:
+            self.new_engine(0, 0)
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._files.close()
 
-    def step(self, receipt: StepReceipt) -> None:
-        """A step that ran. Errors: InvariantError if it names a request that is not among those of the run."""
-        self._steps.add(receipt)
-        self._requests.add(receipt)
-        self._num_steps += 1
-        if len(self._steps) == STEPS_A_ROW_GROUP:
-            self._table.write_table(self._steps.take())
+    def new_engine(self, replica: int, life: int) -> int:
+        """An engine starts. life: how often that replica has been started before. Returns its number."""
+        steps = StepRows(self._requests.row, replica, life)
+        files = EngineFiles(self._folder, steps, {"replica": replica, "life": life} if self._fleet else {})
+        self._engines.append(self._files.enter_context(files))
+        return len(self._engines) - 1
 
-    def quiet_steps(self, steps: QuietSteps) -> None:
+    def sent(self, request: Request) -> None:
+        """Its client sent it, at its arrival time."""
+        self._requests.sent(request.request_id, request.arrival_time)
+
+    def placed(self, request_id: str, replica: int) -> None:
+        """A router gave it to a replica."""
+        self._requests.placed(request_id, replica)
+
+    def lost(self, request_id: str) -> None:
+        """The engine that had it has failed."""
+        self._requests.lost(request_id)
+
+    def step(self, receipt: StepReceipt, engine: int = 0, moved: Collection[str] = ()) -> None:
+        """A step that ran. moved: who ended there, but goes on on another engine.
+
+        Errors: InvariantError if it names a request that is not among those of the run.
+        """
+        self._engines[engine].step(receipt)
+        self._requests.add(receipt, engine, moved)
+
+    def quiet_steps(self, steps: QuietSteps, engine: int = 0) -> None:
         """Steps that ran, and in which nothing happened but decodes."""
-        while steps.host_ats:
-            room = STEPS_A_ROW_GROUP - len(self._steps)
-            first, steps = split_quiet(steps, room)
-            self._steps.add_quiet(first)
-            self._requests.add_quiet(first)
-            self._num_steps += len(first.host_ats)
-            if len(self._steps) == STEPS_A_ROW_GROUP:
-                self._table.write_table(self._steps.take())
+        self._engines[engine].quiet_steps(steps)
+        self._requests.add_quiet(steps, engine)
 
-    def log(self, line: Mapping[str, Any]) -> None:
+    def log(self, line: Mapping[str, Any], engine: int = 0) -> None:
         """A line of the replay log (inputs.py)."""
-        self._log.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
-        self._num_lines += 1
-        if line["type"] == "add":
-            self._added.add(line["request"]["request_id"])
-        elif line["type"] == "abort" and line["request_id"] in self._added:
-            self._aborted.append(line["request_id"])
+        self._engines[engine].log(line)
 
-    def finish(self, manifest: Manifest, rejected: Mapping[str, str]) -> None:
-        """rejected: request id -> reason. manifest.files is filled in here."""
-        if len(self._steps):
-            self._table.write_table(self._steps.take())
+    def finish(
+        self,
+        manifest: Manifest,
+        rejected: Mapping[str, str],
+        unsent: Mapping[str, str],
+        fleet: Mapping[str, Any] | None = None,
+        rentals: Sequence[Rental] | None = None,
+    ) -> None:
+        """rejected, unsent: id -> reason. fleet, rentals: see summarize_run(). manifest.files is filled in here."""
+        folder, engines = self._folder, self._engines
+        for engine in engines:
+            engine.finish()
         self._files.close()
-        folder, requests = self._folder, self._requests.table(rejected, self._aborted)
-        pq.write_table(requests, folder / "requests.parquet", **_PARQUET)
-        (folder / "summary.json").write_bytes(pretty_json(summarize_run(requests, self._num_steps)))
+        if self._fleet:
+            join(folder, engines)
+        aborted = [request_id for engine in engines for request_id in engine.aborted]
+        requests = self._requests.table(rejected, aborted, unsent)
+        pq.write_table(requests, folder / "requests.parquet", **PARQUET)
         rows = {
             "requests.parquet": requests.num_rows,
-            "steps.parquet": self._num_steps,
-            "inputs.jsonl": self._num_lines,
+            "steps.parquet": sum(engine.num_steps for engine in engines),
+            "inputs.jsonl": sum(engine.num_lines for engine in engines),
         }
+        summary = summarize_run(requests, rows["steps.parquet"], fleet, rentals)
+        (folder / "summary.json").write_bytes(pretty_json(summary))
         files = {name: FileIdentity(sha256=_sha256(folder / name), rows=rows.get(name)) for name in FILES}
         (folder / "manifest.json").write_bytes(manifest.model_copy(update={"files": files}).to_json())
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 from serving.cost import StepFeatures
 from serving.schedule.contract import Snapshot
 
-STATUSES = ("finished", "rejected", "aborted", "unfinished")
+STATUSES = ("finished", "rejected", "aborted", "unfinished", "unsent")
 
 
 def _column(name: str, kind: pa.DataType, unit: str, description: str, nullable: bool = False) -> pa.Field:
@@ -24,11 +24,15 @@ def _time(name: str, description: str, nullable: bool = True) -> pa.Field:
 REQUESTS = pa.schema(
     [
         _column("request_id", pa.string(), "", "id in the workload"),
-        _column("status", pa.string(), "", "finished, rejected, aborted or unfinished"),
-        _column("reason", pa.string(), "", "why it was rejected", nullable=True),
+        _column("status", pa.string(), "", ", ".join(STATUSES)),
+        _column("reason", pa.string(), "", "why it was rejected, or never sent", nullable=True),
+        _column("tenant", pa.string(), "", "who pays for it"),
+        _column("session_id", pa.string(), "", "which conversation or program it belongs to"),
+        _column("replica", pa.int32(), "", "where it was served last; null where it was never sent", nullable=True),
+        _column("num_moves", pa.int32(), "", "times it went on to another replica: handed over, or after a failure"),
         _column("prompt_len", pa.int32(), "tokens", "length of the prompt"),
         _column("output_len", pa.int32(), "tokens", "tokens the client received"),
-        _time("arrival_s", "when the client sent it, since the start of the run", nullable=False),
+        _time("arrival_s", "when the client sent it, since the start of the run"),
         _time("first_scheduled_s", "schedule() call of its first step"),
         _time("first_token_s", "when the client held the first token"),
         _time("last_token_s", "when the client held the last token so far"),
@@ -41,6 +45,9 @@ REQUESTS = pa.schema(
         _time("stream_s", "last token on the host to last token held by the client"),
         _time("e2e_s", "arrival to last token held by the client: TTFT + decode + stream"),
         _time("tpot_s", "mean time per output token after the first"),
+        _time("ttft_slo_s", "TTFT that it should meet"),
+        _time("tpot_slo_s", "TPOT that it should meet"),
+        _column("slo_met", pa.bool_(), "", "whether it met them; null where it has none", nullable=True),
         _column("num_preemptions", pa.int32(), "", "times its KV was taken away"),
         _column("num_cached", pa.int32(), "tokens", "prompt tokens the prefix cache saved at first admission"),
     ]
@@ -90,6 +97,8 @@ STEP_LISTS = (
 
 STEPS = pa.schema(
     [
+        _column("replica", pa.int32(), "", "which replica ran it"),
+        _column("life", pa.int32(), "", "how often that replica had been started anew before"),
         _column("step_id", pa.int64(), "", "number of the plan"),
         _time("schedule_s", "schedule() called", nullable=False),
         _time("launch_s", "inputs prepared, execution began", nullable=False),

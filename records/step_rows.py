@@ -20,12 +20,13 @@ _NUMBERS = ("step_id", *StepFeatures.names(), *Snapshot._fields)
 
 
 class StepRows:
-    """row: request id -> row of requests.parquet, which the list columns name.
+    """Of one engine. row: request id -> row of requests.parquet, which the list columns name.
 
     Kept by segment: a step, or quiet steps that follow each other. take() spells them out.
     """
 
-    def __init__(self, row: Mapping[str, int]) -> None:
+    def __init__(self, row: Mapping[str, int], replica: int = 0, life: int = 0) -> None:
+        self._engine = {"replica": replica, "life": life}
         self._row = row
         self._members = _Members()
         self._lists = {field.name: _Lists(field) for field in STEP_LISTS}
@@ -95,6 +96,7 @@ class StepRows:
         columns["kv_reserved_unused"] += columns["kv_tail_waste"] - tails - growth * (before + 1)
         columns["kv_tail_waste"] = tails
         arrays = {name: pa.array(column) for name, column in columns.items()}
+        arrays |= {name: pa.array(np.full(self._num_steps, n, np.int32)) for name, n in self._engine.items()}
         arrays |= {name: pa.array(np.array(at, dtype=np.int64) / 1e9) for name, at in self._instants.items()}
         arrays |= {name: lists.take(counts) for name, lists in self._lists.items()}
         self._clear()

@@ -23,6 +23,8 @@ class Request:
     deadline: integer nanoseconds since the start of the run, by which the first token should be there; None: no such.
     predicted_output_len: what a length predictor said, in tokens; None: nobody predicted. Never the truth by itself:
         the predictor is named in the run's manifest.
+    output_token_ids: output that another replica has generated before this one goes on; it counts towards max_tokens.
+    num_received: leading tokens of prompt and output whose KV came along; the rest is computed here.
     """
 
     request_id: str
@@ -35,6 +37,8 @@ class Request:
     session_id: str = ""
     deadline: int | None = None
     predicted_output_len: int | None = None
+    output_token_ids: tuple[int, ...] = ()
+    num_received: int = 0
 
     @property
     def prompt_len(self) -> int:
@@ -71,6 +75,7 @@ class RequestState:
     first token, then the end.
     admitted_at_output: output tokens it had when it was last admitted.
     num_stale: tokens sampled by steps in flight from before its preemption.
+    num_received: tokens whose KV came with it from another replica, until it is admitted.
     host_block_ids: its KV on the host, while it waits after a preemption by swap.
     counted: set while its decodes are counted (schedule/steady.py): lengths here are behind until it is settled.
     """
@@ -94,21 +99,25 @@ class RequestState:
     num_preemptions: int = 0
     admitted_at_output: int = 0
     num_stale: int = 0
+    num_received: int = 0
     counted: "Counted | None" = None
 
     @classmethod
     def of(cls, request: Request, max_model_len: int) -> "RequestState":
-        prompt = token_ids_of(request.prompt_token_ids)
-        end_at = min(len(prompt) + request.max_tokens, max_model_len)
+        token_ids = token_ids_of(request.prompt_token_ids)
+        prompt_len = len(token_ids)
+        end_at = min(prompt_len + request.max_tokens, max_model_len)
+        token_ids += request.output_token_ids
         return cls(
             request=request,
             request_id=request.request_id,
-            prompt_len=len(prompt),
+            prompt_len=prompt_len,
             stop_ids=request.stop_token_ids,
             end_at=end_at,
-            milestone=len(prompt) + 1,
-            token_ids=prompt,
-            num_tokens=len(prompt),
+            milestone=end_at if request.output_token_ids else prompt_len + 1,
+            token_ids=token_ids,
+            num_tokens=len(token_ids),
+            num_received=request.num_received,
         )
 
     @property

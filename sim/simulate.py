@@ -1,11 +1,9 @@
 """Run a workload through one simulated replica."""
 
 import gc
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
 
 import simpy
 
@@ -13,6 +11,8 @@ from serving.cost import CostModel
 from serving.errors import PolicyError
 from serving.request import Request
 from serving.schedule.contract import QuietSteps, SchedulerLike, StepReceipt
+from sim.client_clock import ClientClock, Given, Sender
+from sim.noise import StepNoise
 from sim.replica import Replica
 from workloads.truth import Truth
 
@@ -27,38 +27,62 @@ def simulate(requests: Sequence[Request], truth: Truth, scheduler: SchedulerLike
     """Open loop: each request is submitted at its arrival time; ends when all are served or rejected."""
     receipts: list[StepReceipt] = []
     ordered = sorted(requests, key=lambda r: (r.arrival_time, r.request_id))
-    return SimulatedRun(receipts, stream(ordered, truth, scheduler, cost, receipts.append))
+    return SimulatedRun(receipts, stream(Given(ordered), truth, scheduler, cost, receipts.append))
 
 
 def stream(
-    requests: Iterable[Request],
+    sender: Sender,
     truth: Truth,
     scheduler: SchedulerLike,
     cost: CostModel,
     tell: Callable[[StepReceipt], None],
+    *,
+    sent: Callable[[Request], None] = lambda request: None,
     plain: bool = False,
     tell_quiet: Callable[[QuietSteps], None] | None = None,
+    noise: StepNoise | None = None,
 ) -> dict[str, str]:
-    """As simulate(), of any length: requests come in order of arrival and id, receipts go as they are made.
+    """As simulate(), of any length, and with clients that wait for answers; receipts go as they are made.
 
-    plain: an event for everything that happens, the oracle of the faster path. tell_quiet: gets
-    quiet steps many at once, in place of their receipts. Returns who was rejected, and why.
+    sent: told of each request when its client sends it. plain: an event for everything that happens, the oracle of the
+    faster path. tell_quiet: gets quiet steps many at once, in place of their receipts. noise: of execution times.
+    Returns who was rejected, and why. Errors: PolicyError where the policy holds somebody back for ever.
     """
     env = simpy.Environment(initial_time=0)
-    replica = Replica(env, scheduler, cost, truth, tell, plain, None if plain else tell_quiet)
-    env.process(_client(env, replica, requests))
-    with _rare_collections():
+    rejected: dict[str, str] = {}
+
+    def submit(request: Request) -> None:
+        sent(request)
+        replica.submit(request)
+
+    def tell_ended(receipt: StepReceipt) -> None:
+        tell(receipt)
+        if receipt.outcome.finished:
+            for request_id in receipt.outcome.finished:
+                sender.ended(request_id, receipt.delivered_at)
+            clock.look()
+
+    def refused(request_id: str, reason: str) -> None:
+        rejected[request_id] = reason
+        sender.refused(request_id, replica.now)
+        clock.look()
+
+    open_loop = isinstance(sender, Given)
+    quiet = None if plain else tell_quiet
+    replica = Replica(env, scheduler, cost, truth, tell if open_loop else tell_ended, refused, plain, quiet, noise)
+    clock = ClientClock(env, sender, submit)
+    with rare_collections():
         env.run()
     if scheduler.has_work:
         raise PolicyError(
             f"at {replica.now / 1e9:.6f} s no request arrives any more, and the policy holds back those that wait; "
             f"admit() or chunk() must let them go on, or wake_at() say when"
         )
-    return replica.rejected
+    return rejected
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """The run allocates much and leaves few cycles behind: the garbage collector would mostly look in vain."""
     thresholds = gc.get_threshold()
     gc.set_threshold(50_000, *thresholds[1:])
@@ -66,10 +90,3 @@ def _rare_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*thresholds)
-
-
-def _client(env: simpy.Environment, replica: Replica, requests: Iterable[Request]) -> Generator[simpy.Event, Any, None]:
-    for arrival_time, together in groupby(requests, key=lambda r: r.arrival_time):
-        yield env.timeout(arrival_time - env.now)
-        for request in together:
-            replica.submit(request)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import EngineOptions, Force, Json, Model, Threads
+from lab.options import EngineOptions, Force, Json, MaxInFlight, Model, Threads
 
 ENGINE = EngineOptions()
 
@@ -20,6 +20,7 @@ def execute(
         Path | None, Parameter(help="Profile to predict step times with, for a policy that does.")
     ] = None,
     threads: Threads = 1,
+    max_in_flight: MaxInFlight = None,
     seed: Annotated[int, Parameter(help="Seed of the random weights.")] = 0,
     force: Force = False,
     json: Json = False,
@@ -52,6 +53,7 @@ def execute(
             profile=read_profile(profile) if profile else None,
             seed=seed,
             force=force,
+            max_in_flight=max_in_flight,
             progress=advance,
         )
     print_summary(record, json)

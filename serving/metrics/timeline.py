@@ -9,7 +9,7 @@ such a step is being scheduled and prepared, else to queue. `return` is from the
 the token. After that an instant belongs to decode until the last token is on the host, then to stream.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,38 +52,50 @@ class Timeline(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Counted:
+    """The steps of an engine that counted decodes (serving/schedule/counting.py): integer nanoseconds."""
+
+    hosts: list[int] = field(default_factory=list)
+    delivered: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Track:
     """What the steps so far told of a request. Instants in integer nanoseconds, -1: not yet.
 
-    first_scheduled_at: schedule() call of the step that admitted it.
+    first_scheduled_at: schedule() call of the step that admitted it. finished_on: the engine.
     """
 
     first_scheduled_at: int = -1
     num_preemptions: int = 0
     num_cached: int = 0
-    finished: bool = False
+    finished_on: int = -1
     steps: list[tuple[int, int, int]] = field(default_factory=list)  # (schedule, launch, host) up to the first token
     token_times: list[int] = field(default_factory=list)
     first_host: int = -1
     last_host: int = -1
-    counted_from: int = -1  # index of its first step in Timekeeper._counted, while its decodes are counted
+    counted: _Counted | None = None  # while its decodes are counted: by whom, and from which step on
+    counted_from: int = -1
 
 
 class Timekeeper:
-    """Told of each step that ran, in order, it knows the timeline of each request that was not forgotten."""
+    """Told of each step that ran, in order, it knows the timeline of each request that was not forgotten.
+
+    engine: number of the engine that a step ran on. A request that goes on elsewhere keeps its timeline.
+    """
 
     def __init__(self) -> None:
         self._tracks: dict[str, Track] = {}
-        self._hosts: list[int] = []  # of the steps that counted decodes (serving/schedule/counting.py)
-        self._delivered: list[int] = []
+        self._counted: dict[int, _Counted] = {}
 
-    def add(self, receipt: StepReceipt) -> None:
+    def add(self, receipt: StepReceipt, engine: int = 0, moved: Collection[str] = ()) -> None:
+        """moved: who ended here, but goes on on another engine."""
         tracks, plan, outcome = self._tracks, receipt.plan, receipt.outcome
         if plan.decodes is not None:
-            self._change(plan.decodes.left, plan.decodes.joined)
+            counted = self._change(engine, plan.decodes.left, plan.decodes.joined)
             if plan.decodes.num_seqs:
-                self._hosts.append(receipt.host_at)
-                self._delivered.append(receipt.delivered_at)
+                counted.hosts.append(receipt.host_at)
+                counted.delivered.append(receipt.delivered_at)
         for request_id in plan.preempted:
             tracks[request_id].num_preemptions += 1
         for request_id, _, num_cached in plan.admitted:
@@ -99,20 +111,28 @@ class Timekeeper:
                 track.last_host = receipt.host_at
                 track.token_times.extend([receipt.delivered_at] * accepted)
         for request_id in outcome.finished:
-            tracks[request_id].finished = True
-            self._catch_up(tracks[request_id])
+            if request_id not in moved:
+                tracks[request_id].finished_on = engine
+                _catch_up(tracks[request_id])
 
-    def add_quiet(self, steps: QuietSteps) -> None:
-        self._change(steps.left, steps.joined)
-        self._hosts += steps.host_ats
-        self._delivered += steps.delivered_ats
+    def add_quiet(self, steps: QuietSteps, engine: int = 0) -> None:
+        counted = self._change(engine, steps.left, steps.joined)
+        counted.hosts += steps.host_ats
+        counted.delivered += steps.delivered_ats
+
+    def lost(self, request_id: str) -> None:
+        """Its engine has failed: it has the tokens that it has."""
+        track = self._tracks.get(request_id)
+        if track is not None:
+            _catch_up(track)
 
     def track(self, request_id: str) -> Track | None:
         """None: it was never admitted."""
         track = self._tracks.get(request_id)
-        if track is not None and track.counted_from >= 0:
-            self._catch_up(track)
-            track.counted_from = len(self._hosts)
+        if track is not None and track.counted is not None:
+            counted = track.counted
+            _catch_up(track)
+            track.counted, track.counted_from = counted, len(counted.hosts)
         return track
 
     def timeline(self, request_id: str, arrival_at: int) -> Timeline | None:
@@ -120,23 +140,30 @@ class Timekeeper:
         track = self.track(request_id)
         return _timeline(arrival_at, track) if track is not None and track.token_times else None
 
-    def forget_finished(self, request_id: str) -> None:
-        """Nothing happens to one that did not finish."""
+    def forget_finished(self, request_id: str, engine: int = 0) -> None:
+        """Once no step in flight of the engine it finished on can name it. Nothing happens to one that did not."""
         track = self._tracks.get(request_id)
-        if track is not None and track.finished:
+        if track is not None and track.finished_on == engine:
             del self._tracks[request_id]
 
-    def _change(self, left: Iterable[str], joined: Iterable[Joined]) -> None:
+    def _change(self, engine: int, left: Iterable[str], joined: Iterable[Joined]) -> _Counted:
+        counted = self._counted.get(engine)
+        if counted is None:
+            counted = self._counted[engine] = _Counted()
         for request_id in left:
-            self._catch_up(self._tracks[request_id])
+            _catch_up(self._tracks[request_id])
         for request_id, _, _ in joined:
-            self._tracks[request_id].counted_from = len(self._hosts)
+            track = self._tracks[request_id]
+            track.counted, track.counted_from = counted, len(counted.hosts)
+        return counted
 
-    def _catch_up(self, track: Track) -> None:
-        if 0 <= track.counted_from < len(self._hosts):
-            track.token_times += self._delivered[track.counted_from :]
-            track.last_host = self._hosts[-1]
-        track.counted_from = -1
+
+def _catch_up(track: Track) -> None:
+    counted = track.counted
+    if counted is not None and track.counted_from < len(counted.hosts):
+        track.token_times += counted.delivered[track.counted_from :]
+        track.last_host = counted.hosts[-1]
+    track.counted = None
 
 
 def timelines(arrivals: Mapping[str, int], receipts: Iterable[StepReceipt]) -> dict[str, Timeline]:
@@ -165,7 +192,7 @@ def _timeline(arrival: int, track: Track) -> Timeline:
         stream=last_delivered - on_host,
         num_preemptions=track.num_preemptions,
         num_cached=track.num_cached,
-        finished=track.finished,
+        finished=track.finished_on >= 0,
     )
 
 

@@ -189,6 +189,9 @@ class SchedulerLike(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
+    def num_output(self, request_id: str) -> int:
+        """Output tokens that a request has so far; 0 for one that is not here."""
+
     @property
     def has_work(self) -> bool:
         """Whether any request is waiting or running."""

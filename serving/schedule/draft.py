@@ -85,6 +85,7 @@ class Draft:
         repaired = self.pool.first_unwritten(hits)
         self.pool.admit(state, hits, self.pool.blocks_for(held))
         state.num_computed = state.num_cached = hits.num_tokens
+        state.num_received = 0
         state.admitted_at_output = state.num_output
         self.new_blocks[state] = tuple(state.block_ids)
         self.admitted.append(state)

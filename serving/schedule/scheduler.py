@@ -115,6 +115,12 @@ class Scheduler:
             raise RequestError(
                 f"request {rid}: {prompt} prompt tokens and max_tokens {request.max_tokens}; both must be at least 1"
             )
+        generated = len(request.output_token_ids)
+        if generated >= request.max_tokens or not 0 <= request.num_received < prompt + generated:
+            raise RequestError(
+                f"request {rid}: it brings {generated} of at most {request.max_tokens} output tokens and the KV of "
+                f"{request.num_received} of its {prompt + generated} tokens; one of each must be left to compute"
+            )
         if prompt >= config.max_model_len:
             raise RequestError(
                 f"request {rid}: the prompt has {prompt} tokens, but max_model_len is {config.max_model_len} "
@@ -226,6 +232,14 @@ class Scheduler:
 
     def advance(self, steps: QuietSteps) -> None:
         raise InvariantError(f"advance() from step {steps.step_id}: there were no quiet steps ahead")
+
+    def num_output(self, request_id: str) -> int:
+        state = self._live.get(request_id)
+        if state is None:
+            return 0
+        if state.counted is not None:
+            state.counted.settle()
+        return state.num_output
 
     def _is_counted(self, request_id: str) -> bool:
         state = self._live.get(request_id)

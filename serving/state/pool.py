@@ -85,7 +85,8 @@ class BlockPool:
         """What of a waiting request need not be computed.
 
         The longest run of cached leading blocks that leaves a token to compute, those in host memory included; of a
-        request that was swapped out all that it had, from the device where it is still there.
+        request that was swapped out all that it had, from the device where it is still there; or all that it brought
+        with it from another replica.
         """
         swapped = bool(state.host_block_ids)
         limit = (state.num_cached if swapped else len(state.token_ids) - 1) // self.block_size
@@ -93,6 +94,8 @@ class BlockPool:
         idle = sum(block.references == 0 for block in blocks)
         if swapped:
             return Hits(blocks, tuple(state.host_block_ids[len(blocks) :]), state.num_cached, idle)
+        if state.num_received > len(blocks) * self.block_size:
+            return Hits(blocks, (), state.num_received, idle)
         host: list[int] = []
         if self.host is not None:
             for content in state.block_hashes[len(blocks) : limit]:

@@ -29,7 +29,7 @@ class UncachedPool(BlockPool):
         return len(self._ids)
 
     def hits(self, state: RequestState) -> Hits:
-        return super().hits(state) if state.host_block_ids else _NOTHING
+        return super().hits(state) if state.host_block_ids or state.num_received else _NOTHING
 
     def grow(self, state: RequestState, count: int) -> tuple[int, ...]:
         take = self._ids.popleft

@@ -49,7 +49,7 @@ def burst(n: int, gap_ns: int = 0) -> Workload:
 def test_every_request_is_delivered_with_exact_parts() -> None:
     load = burst(40, gap_ns=500_000)
     requests = materialize(load)
-    run = execute(requests, Truth(load), build_scheduler("vllm"), FakeRunner())
+    run = execute(load, build_scheduler("vllm"), FakeRunner())
     told = timelines({r.request_id: r.arrival_time for r in requests}, run.receipts)
     for r in load.requests:
         t = told[r.request_id]
@@ -67,7 +67,7 @@ def test_a_burst_is_decided_as_in_simulation() -> None:
     load = burst(30)
     requests = materialize(load)
     settings = {"num_blocks": 12, "max_num_batched_tokens": 32, "max_num_seqs": 6}
-    real = execute(requests, Truth(load), build_scheduler("vllm", settings=settings), FakeRunner(0.0))
+    real = execute(load, build_scheduler("vllm", settings=settings), FakeRunner(0.0))
     simulated = simulate(requests, Truth(load), build_scheduler("vllm", settings=settings), ScriptedCost(10))
 
     def shape(receipts):
@@ -82,7 +82,7 @@ def test_a_failing_step_ends_the_run_with_its_own_error() -> None:
 
     load = burst(5, gap_ns=50_000_000)
     with pytest.raises(RuntimeError, match="out of memory"):
-        execute(materialize(load), Truth(load), build_scheduler("vllm"), FakeRunner(at=2, do=fail))
+        execute(load, build_scheduler("vllm"), FakeRunner(at=2, do=fail))
     assert _threads() == []
 
 
@@ -98,7 +98,7 @@ def test_an_interrupt_stops_the_engine_and_leaves_no_thread() -> None:
             return super().execute(plan)
 
     with pytest.raises(KeyboardInterrupt):
-        execute(materialize(load), Truth(load), build_scheduler("vllm"), Interrupted())
+        execute(load, build_scheduler("vllm"), Interrupted())
     assert _threads() == []
 
 
@@ -111,7 +111,7 @@ def test_a_request_that_never_fits_is_told_and_the_others_are_served() -> None:
         ),
     )
     settings = {"num_blocks": 4}
-    run = execute(materialize(load), Truth(load), build_scheduler("vllm", settings=settings), FakeRunner())
+    run = execute(load, build_scheduler("vllm", settings=settings), FakeRunner())
     assert list(run.rejected) == ["big"]
     assert "KV blocks" in run.rejected["big"]
     assert run.receipts[-1].outcome.finished == ("small",)

@@ -1,0 +1,56 @@
+"""Noise of step times: what steps took on the machine over what the profile predicts, drawn from a stream of its own.
+
+The draw of step n of a replica depends on seed, replica and n alone. So two policies meet the same noise (common random
+numbers), as far as their steps can be compared at all.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+
+from records.profile import RESIDUAL_SHARES, ResidualNoise
+from serving.cost import StepFeatures
+from serving.errors import ConfigError
+from workloads.streams import stream
+
+_AT_ONCE = 4096
+
+
+class StepNoise:
+    """residual: of a profile, by kind of step. name: of the stream.
+
+    Errors: ConfigError where the profile has no quantiles of its residuals.
+    """
+
+    def __init__(self, residual: Mapping[str, ResidualNoise], seed: int, name: str) -> None:
+        lacking = [kind for kind in ("prefill", "decode", "mixed") if not _quantiles(residual, kind)]
+        if lacking:
+            raise ConfigError(f"the profile has no quantiles of its residuals ({lacking[0]} steps): calibrate again")
+        self._quantiles = {kind: _quantiles(residual, kind) for kind in ("prefill", "decode", "mixed")}
+        self._random = stream(seed, name)
+        self._first = 0
+        self._draws: list[float] = self._random.random(_AT_ONCE).tolist()
+
+    def factor(self, step_id: int, step: StepFeatures) -> float:
+        """Of the execution time. Steps are asked for in order, each as often as one likes."""
+        while step_id >= self._first + _AT_ONCE:
+            self._first += _AT_ONCE
+            self._draws = self._random.random(_AT_ONCE).tolist()
+        kind = (
+            "decode" if not step.num_prefill_seqs else "mixed" if step.num_prefill_seqs < step.num_seqs else "prefill"
+        )
+        return 1.0 + _at(self._draws[step_id - self._first], self._quantiles[kind])
+
+
+def _quantiles(residual: Mapping[str, ResidualNoise], kind: str) -> tuple[float, ...]:
+    """A kind that was not measured is like the mixed ones, or like any other."""
+    for name in (kind, "mixed", "decode", "prefill"):
+        if name in residual and residual[name].quantiles:
+            return residual[name].quantiles
+    return ()
+
+
+def _at(share: float, quantiles: tuple[float, ...]) -> float:
+    """Linear between the quantiles."""
+    i = min(bisect_right(RESIDUAL_SHARES, share), len(RESIDUAL_SHARES) - 1)
+    low, high = RESIDUAL_SHARES[i - 1], RESIDUAL_SHARES[i]
+    return quantiles[i - 1] + (quantiles[i] - quantiles[i - 1]) * (share - low) / (high - low)
