@@ -31,7 +31,10 @@ class AzureCode:
 
 @dataclass(frozen=True)
 class LogNormalLengths:
-    """prompt, output: mean tokens. sigma: standard deviation of the logarithm of both."""
+    """Lognormal prompts and outputs.
+
+    prompt, output: mean tokens. sigma: standard deviation of the natural logarithm of both.
+    """
 
     prompt: float
     output: float
@@ -47,7 +50,10 @@ class LogNormalLengths:
 
 @dataclass(frozen=True)
 class ConstantLengths:
-    """prompt, output: tokens of every request."""
+    """The same lengths for every request.
+
+    prompt, output: tokens.
+    """
 
     prompt: float
     output: float

@@ -1,6 +1,7 @@
 """Populations of clients: what a spec says is what is drawn, whatever else is in it."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +14,11 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from serving.errors import ConfigError, WorkloadError
+from workloads.arrivals.registry import ARRIVALS
 from workloads.clients import Clients
+from workloads.distributions.registry import DISTRIBUTIONS
+from workloads.lengths import LENGTHS
+from workloads.population import kinds
 from workloads.population.compose import client_rates, compose
 from workloads.population.spec import Spec, parse_spec, read_spec
 from workloads.population.zipf import gini, zipf_shares
@@ -265,6 +270,18 @@ def test_documents_as_retrieved_are_in_any_order() -> None:
     assert falling == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(load)))
 
 
+def test_popular_documents_first_make_prompts_begin_alike_more_often() -> None:
+    def met_before(order: str) -> float:
+        seen, again = set(), 0
+        load = drawn({**RAG, "order": order, "rate": 50.0}).requests
+        for request in load:
+            again += sum(request.prefix[:n] in seen for n in (1, 2, 3))
+            seen |= {request.prefix[:n] for n in (1, 2, 3)}
+        return again / len(load)
+
+    assert met_before("popularity") > met_before("random") + 0.1
+
+
 def test_few_clients_bring_most_requests() -> None:
     skewed = {**REQUESTS, "count": 10, "rate": 300.0, "skew": 1.5}
     rates = client_rates(spec(skewed).entries[0])
@@ -359,6 +376,13 @@ def test_examples(repo: Path, name: str) -> None:
     assert all(part.requests for part in parts)
     assert max(r.prompt_len + r.output_len for r in workload.requests) <= 2048
     assert len(sent_to_the_end(workload)) == len(workload.requests)
+
+
+def test_the_docs_name_all_that_a_spec_can_say(repo: Path) -> None:
+    text = (repo / "docs" / "workloads.md").read_text()
+    keys = {key for kind in kinds.KINDS.values() for key in kind.model_fields} - {"kind"}
+    named = {*kinds.KINDS, *keys, *DISTRIBUTIONS, *ARRIVALS, *LENGTHS}
+    assert {name for name in named if not re.search(rf"[`\"]{re.escape(name)}\b", text)} == set()
 
 
 def test_every_example_is_tried_here(repo: Path) -> None:

@@ -32,7 +32,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class LogNormal:
-    """sigma: standard deviation of the natural logarithm."""
+    """A normal distribution of the logarithm.
+
+    sigma: its standard deviation, of the natural logarithm.
+    """
 
     mean: float
     sigma: float
