@@ -96,11 +96,11 @@ class TraceOptions:
             rate=self.rate,
             seed=seed,
             read=ReadOptions(
-                tokenize=None if self.tokenizer is None else _tokenizer(self.tokenizer),
+                tokenizer=None if self.tokenizer is None else _tokenizer(self.tokenizer),
                 think_time=None if self.think_time is None else nanoseconds(self.think_time),
                 output_len=self.output_len,
                 hash_block=self.hash_block,
-                unit=self.timestamp_unit,
+                timestamp_unit=self.timestamp_unit,
             ),
         )
 

@@ -27,15 +27,15 @@ KNOWN = (
 class ReadOptions:
     """What some formats leave open; None is the format's default, and a value is refused where it has no effect.
 
-    tokenize: for formats with text. think_time: nanoseconds between the turns of a conversation. output_len: tokens of
-    every output, for a format that may not say. hash_block: tokens a hash id stands for. unit: of the timestamps.
+    tokenizer: for formats with text. think_time: nanoseconds between the turns of a conversation. output_len: tokens of
+    every output, for a format that may not say. hash_block: tokens a hash id stands for.
     """
 
-    tokenize: Tokenize | None = None
+    tokenizer: Tokenize | None = None
     think_time: int | None = None
     output_len: int | None = None
     hash_block: int | None = None
-    unit: Unit | None = None
+    timestamp_unit: Unit | None = None
 
 
 def open_trace(path: Path, options: ReadOptions) -> Reading:
@@ -61,21 +61,21 @@ def _json_lines(path: Path, first: Fields, options: ReadOptions) -> Reading:
     if "conversations" in first:
         return _sharegpt(path, options)
     if "prompt" in first:
-        _takes(path, options, "tokenize", "output_len")
+        _takes(path, options, "tokenizer", "output_len")
         tokenize = _tokenizer(path, options)
         return Reading(custom_sessions(path, text_lines(path), tokenize, options.output_len), timed=False)
     if "sub_requests" in first or "input_toks" in first:
         _takes(path, options)
         return Reading(llmservingsim_sessions(path, text_lines(path)), sessions_wait=True)
-    _takes(path, options, "hash_block", "unit")
+    _takes(path, options, "hash_block", "timestamp_unit")
     block = HASH_BLOCK if options.hash_block is None else options.hash_block
     if block < 1:
         raise ConfigError(f"hash_block is {block}; it must be at least 1 token")
-    return Reading(mooncake_sessions(path, text_lines(path), block, options.unit or "ms"))
+    return Reading(mooncake_sessions(path, text_lines(path), block, options.timestamp_unit or "ms"))
 
 
 def _sharegpt(path: Path, options: ReadOptions) -> Reading:
-    _takes(path, options, "tokenize", "think_time")
+    _takes(path, options, "tokenizer", "think_time")
     left_out: Counter[str] = Counter()
     tokenize, think_time = _tokenizer(path, options), options.think_time or 0
     sessions = sharegpt_sessions(path, text_lines(path), tokenize, think_time, left_out)
@@ -83,9 +83,9 @@ def _sharegpt(path: Path, options: ReadOptions) -> Reading:
 
 
 def _tokenizer(path: Path, options: ReadOptions) -> Tokenize:
-    if options.tokenize is None:
+    if options.tokenizer is None:
         raise ConfigError(f"{path} holds text, not lengths; give --tokenizer tokenizer.json, the model's file")
-    return options.tokenize
+    return options.tokenizer
 
 
 def _takes(path: Path, options: ReadOptions, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""Formats of public traces: what is read is what is published, sessions wait for themselves, nothing goes in silence."""
+"""Formats of public traces: what is read is what is published, sessions wait for themselves, nothing is lost unsaid."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def letters(text: str) -> list[int]:
     return [ord(letter) for letter in text]
 
 
-TEXTS = ReadOptions(tokenize=letters)
+TEXTS = ReadOptions(tokenizer=letters)
 
 
 def put(folder: Path, name: str, *lines: object) -> Path:
@@ -103,7 +103,7 @@ def said(*messages: tuple[str, str], name: str = "c") -> dict:
 def test_a_conversation_is_a_session(tmp_path: Path) -> None:
     talk = said(("human", "abcd"), ("gpt", "xyz"), ("human", "ef"), ("gpt", "uvwxy"), ("human", "g"))
     place = put(tmp_path, "s.json", [talk])
-    load, notes = read_trace(place, rate=2.0, read=ReadOptions(tokenize=letters, think_time=3_000_000_000))
+    load, notes = read_trace(place, rate=2.0, read=ReadOptions(tokenizer=letters, think_time=3_000_000_000))
     assert notes == ["1 last messages without an answer left out"]
     first, second = load.requests
     assert (first.prompt_len, first.output_len, first.turn, first.parent) == (4, 3, 1, ())
@@ -126,7 +126,9 @@ def test_conversations_come_at_the_rate_and_as_lines_too(tmp_path: Path) -> None
 
 
 def test_neighbouring_messages_join_and_other_roles_belong_to_the_prompt(tmp_path: Path) -> None:
-    talk = said(("system", "S"), ("human", "a"), ("gpt", "x"), ("gpt", "y"), ("human", "b"), ("human", "c"), ("gpt", "z"))
+    talk = said(
+        ("system", "S"), ("human", "a"), ("gpt", "x"), ("gpt", "y"), ("human", "b"), ("human", "c"), ("gpt", "z")
+    )
     first, second = read_trace(put(tmp_path, "s.json", [talk]), rate=1.0, read=TEXTS)[0].requests
     assert (first.prompt_len, first.output_len) == (len("S\na"), len("x\ny"))
     assert second.prompt_len == first.prompt_len + first.output_len + len("b\nc")
@@ -170,7 +172,7 @@ def test_conversations_that_are_wrong(tmp_path: Path, talks: list[dict], message
     with pytest.raises(WorkloadError, match=message):
         read_trace(put(tmp_path, "s.json", talks), rate=1.0, read=TEXTS)
     (tmp_path / "s.json").write_text('[{"id": 1,')
-    with pytest.raises(WorkloadError, match="s.json: not JSON"):
+    with pytest.raises(WorkloadError, match=r"s.json: not JSON"):
         read_trace(tmp_path / "s.json", rate=1.0, read=TEXTS)
 
 
@@ -178,7 +180,7 @@ def test_vllm_custom(tmp_path: Path) -> None:
     place = put(tmp_path, "c.jsonl", {"prompt": "abc", "output_tokens": 7}, {"prompt": "abcdef", "output_tokens": 9})
     load, _ = read_trace(place, rate=1.0, read=TEXTS)
     assert [(r.prompt_len, r.output_len) for r in load.requests] == [(3, 7), (6, 9)]
-    same, _ = read_trace(place, rate=1.0, read=ReadOptions(tokenize=letters, output_len=5))
+    same, _ = read_trace(place, rate=1.0, read=ReadOptions(tokenizer=letters, output_len=5))
     assert [r.output_len for r in same.requests] == [5, 5]
     with pytest.raises(WorkloadError, match=r"c.jsonl:1: output_tokens is missing.*--output-len"):
         read_trace(put(tmp_path, "c.jsonl", {"prompt": "abc"}), rate=1.0, read=TEXTS)
@@ -193,7 +195,7 @@ def test_vllm_timed_trace_is_mooncake_in_another_unit(tmp_path: Path) -> None:
     )
     with pytest.raises(WorkloadError, match=r"t.jsonl:1: hash_ids has 3 ids; .* in blocks of 512 tokens needs 1"):
         read_trace(place)
-    load, _ = read_trace(place, read=ReadOptions(hash_block=16, unit="s"))
+    load, _ = read_trace(place, read=ReadOptions(hash_block=16, timestamp_unit="s"))
     assert [(r.arrival_time, r.hash_block) for r in load.requests] == [(0, 16), (1_500_000_000, 16)]
 
 
@@ -263,9 +265,9 @@ def test_limit_takes_sessions_whole_and_speedup_leaves_think_times(tmp_path: Pat
     [
         ({"rate": 1.0}, "rate has no effect"),
         ({"seed": 1}, "seed has no effect"),
-        ({"read": ReadOptions(tokenize=letters)}, "tokenize has no effect"),
+        ({"read": ReadOptions(tokenizer=letters)}, "tokenizer has no effect"),
         ({"read": ReadOptions(think_time=0)}, "think-time has no effect"),
-        ({"read": ReadOptions(unit="ms")}, "unit has no effect"),
+        ({"read": ReadOptions(timestamp_unit="ms")}, "timestamp-unit has no effect"),
         ({"where": {"Model": "x"}}, "no such column; this format has none"),
         ({"turns": 0}, "turns is 0"),
     ],
@@ -277,7 +279,7 @@ def test_options_without_effect_are_refused(tmp_path: Path, options: dict, messa
 
 def test_a_trace_of_texts_needs_a_tokenizer_and_a_rate(tmp_path: Path) -> None:
     place = put(tmp_path, "s.json", [said(("human", "a"), ("gpt", "x"))])
-    with pytest.raises(ConfigError, match="give --tokenizer tokenizer.json"):
+    with pytest.raises(ConfigError, match=r"give --tokenizer tokenizer.json"):
         read_trace(place, rate=1.0)
     with pytest.raises(ConfigError, match="give --rate"):
         read_trace(place, read=TEXTS)

@@ -36,7 +36,7 @@ def fit_marginal(values: NDArray[np.float64], families: Mapping[str, str], max_k
     values: one at least, not negative. With fewer than three different ones nothing but themselves is fitted.
     """
     positive = values[values > 0]
-    if not families or np.unique(positive).size < 3:
+    if not families or not positive.size or np.unique(np.round(positive / positive.max(), 9)).size < 3:
         return Marginal(EMPIRICAL, {}, values)
     fits = {name: tuple(map(float, _family(name).fit(positive, floc=0))) for name in families}
     ks = {name: _ks(values, name, fits[name]) for name in families}

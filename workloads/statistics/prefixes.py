@@ -85,6 +85,10 @@ def block_of(workload: Workload) -> int:
 def chained_blocks(workload: Workload, block: int) -> Iterator[tuple[WorkloadRequest, tuple[int, ...]]]:
     """Each request with an id for each block of its prompt; equal ids mean that this block and all before are equal."""
     chained = ChainedIds()
+    if all(r.hash_ids is not None and r.hash_block == block for r in workload.requests):
+        for request in workload.requests:
+            yield request, chained.of(request.hash_ids or ())
+        return
     for request, contents in block_contents(workload, block):
         yield request, chained.of(contents)
 
