@@ -1,13 +1,14 @@
 """What no order of service can change, path by path: the work that waits, and the tokens of a closed loop."""
 
 import random
+from itertools import accumulate
 
 import pytest
 
 from serving.schedule.policies.base import Policy
 from serving.schedule.policies.registry import POLICIES
 from tests.serving.drive import plain
-from tests.sim.queueing.world import Job, Service, Station, served
+from tests.sim.queueing.world import Job, Service, Station, served, served_in_a_loop
 
 STEP = 1000
 NEVER_DISPLACE = [name for name in plain(POLICIES) if POLICIES[name].outranks is Policy.outranks]
@@ -39,23 +40,17 @@ def test_one_seat_without_preemption_every_policy_makes_the_same_work_wait(seed:
 @pytest.mark.parametrize("users", [1, 3, 16])
 @pytest.mark.parametrize("is_plain", [False, True])
 def test_a_closed_loop_of_n_users_gets_n_tokens_a_step(users: int, is_plain: bool) -> None:
-    """Each user sends the next request at the instant the last one ends. With everybody in the batch that instant is
-    known beforehand, so the loop can be written down as arrivals; that the simulator ends requests there closes it.
-    """
+    """Throughput = N / (a + c N), exactly: all are in every step, as each sends again when its last answer ends."""
     a, c, steps = 700, 50, 400
-    step = a + c * users
     rng = random.Random(users)
-    jobs: list[tuple[Job, int]] = []
+    outputs: list[list[int]] = []
     for _ in range(users):
-        done = 0
-        while done < steps:
-            output = min(rng.randint(1, 30), steps - done)
-            jobs.append((Job(done * step, output), (done + output) * step))
-            done += output
-    jobs.sort()
-    loop = [job for job, _ in jobs]
-    station = Station(users, lambda shape: a + c * shape.num_seqs)
-    services = served(loop, station, is_plain)
-    assert [s.end for s in services] == [end for _, end in jobs]
-    tokens, duration = sum(job.output for job in loop), max(s.end for s in services)
-    assert tokens * step == users * duration  # throughput = N / (a + c N)
+        lengths: list[int] = []
+        while sum(lengths) < steps:
+            lengths.append(min(rng.randint(1, 30), steps - sum(lengths)))
+        outputs.append(lengths)
+    ends = served_in_a_loop(outputs, Station(users, lambda shape: a + c * shape.num_seqs), is_plain)
+    step = a + c * users
+    assert ends == [[step * done for done in accumulate(lengths)] for lengths in outputs]
+    tokens, duration = sum(map(sum, outputs)), max(times[-1] for times in ends)
+    assert tokens * step == users * duration

@@ -1,6 +1,6 @@
 """The simulator against textbook queues, job by job, exactly: no tolerance, on the fast path and on the plain one.
 
-`make oracles` (ORACLES=full) runs 200 seeds a setting instead of 13.
+`make oracles` (ORACLES=full) runs 200 seeds a setting instead of 10.
 """
 
 import os
@@ -12,15 +12,17 @@ import pytest
 
 from tests.sim.queueing.references import (
     bulk,
+    central_queue,
     continuous_batches,
     lindley,
+    round_robin,
     shortest_first,
     shortest_remaining_first,
     static_batches,
 )
-from tests.sim.queueing.world import Job, Service, Station, served
+from tests.sim.queueing.world import Job, Placement, Service, Station, served, served_by_fleet
 
-SEEDS = 200 if os.environ.get("ORACLES") == "full" else 13
+SEEDS = 200 if os.environ.get("ORACLES") == "full" else 10
 JOBS = 2000
 STEP = 1000
 
@@ -94,6 +96,10 @@ def drawn(seed: int, setting: Setting) -> list[Job]:
     return jobs
 
 
+def told(name: str, seeds: int) -> str:
+    return f"\n{name}: {seeds} seeds x {JOBS} jobs on 2 paths, {2 * seeds * JOBS:,} waits, 0 mismatches"
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_job_starts_and_ends_when_the_reference_says(name: str) -> None:
     setting = SETTINGS[name]
@@ -107,4 +113,54 @@ def test_every_job_starts_and_ends_when_the_reference_says(name: str) -> None:
                 f"{name}, seed {seed}, plain {plain}: {len(wrong)} of {JOBS} jobs differ, first job {wrong[0]}: "
                 f"{jobs[wrong[0]]} had {got[wrong[0]]}, the reference {wanted[wrong[0]]}"
             )
-    print(f"\n{name}: {SEEDS} seeds x {JOBS} jobs on 2 paths, {2 * SEEDS * JOBS:,} waits, 0 mismatches")
+    print(told(name, SEEDS))
+
+
+SERVERS = 4
+
+
+def by_turns(jobs: Sequence[Job], placements: Sequence[Placement]) -> list[Placement]:
+    waits = round_robin([job.arrival for job in jobs], [job.output * STEP for job in jobs], SERVERS)
+    starts = [job.arrival + wait for job, wait in zip(jobs, waits, strict=True)]
+    return [
+        Placement(i % SERVERS, Service(start, start + job.output * STEP))
+        for i, (job, start) in enumerate(zip(jobs, starts, strict=True))
+    ]
+
+
+def where_they_went(jobs: Sequence[Job], placements: Sequence[Placement]) -> list[Placement]:
+    """A Lindley recursion for each server, over the jobs that the router sent there."""
+    wanted = list(placements)
+    for server in range(SERVERS):
+        places = [i for i, placement in enumerate(placements) if placement.replica == server]
+        for i, service in zip(places, one_seat(STEP)([jobs[i] for i in places]), strict=True):
+            wanted[i] = Placement(server, service)
+    return wanted
+
+
+def whoever_is_free(jobs: Sequence[Job], placements: Sequence[Placement]) -> list[Placement]:
+    """Which of the free servers takes a job makes no difference to any wait."""
+    waits = central_queue([job.arrival for job in jobs], [job.output * STEP for job in jobs], SERVERS)
+    return [
+        Placement(placement.replica, Service(job.arrival + wait, job.arrival + wait + job.output * STEP))
+        for job, wait, placement in zip(jobs, waits, placements, strict=True)
+    ]
+
+
+ROUTED = {"round-robin": by_turns, "random": where_they_went, "central-queue": whoever_is_free}
+
+
+@pytest.mark.parametrize("router", ROUTED)
+def test_every_job_of_a_fleet_starts_and_ends_when_the_reference_says(router: str) -> None:
+    setting = Setting(Station(step=STEP), 3, SERVERS, lambda jobs: [])
+    used = set()
+    for seed in range(SEEDS // 2):
+        jobs = drawn(seed, setting)
+        for plain in (False, True):
+            got = served_by_fleet(jobs, setting.station, SERVERS, router, plain)
+            wanted = ROUTED[router](jobs, got)
+            wrong = [i for i in range(JOBS) if got[i] != wanted[i]]
+            assert not wrong, f"{router}, seed {seed}, plain {plain}: {len(wrong)} differ, first job {wrong[0]}"
+            used |= {placement.replica for placement in got}
+    assert used == set(range(SERVERS))
+    print(told(f"{SERVERS} replicas, {router}", SEEDS // 2))

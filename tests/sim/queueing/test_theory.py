@@ -21,7 +21,7 @@ from tests.sim.queueing.references import (
     shortest_first,
     shortest_remaining_first,
 )
-from tests.sim.queueing.world import Job, Service, Station, served
+from tests.sim.queueing.world import Job, Service, Station, served, served_by_fleet
 from workloads.streams import stream
 
 FULL = os.environ.get("ORACLES") == "full"
@@ -186,7 +186,7 @@ Waits = Callable[[Sequence[int], Sequence[int], int], list[int]]
     ("name", "waits", "wanted", "load", "servers", "num"),
     [
         ("M/M/4", central_queue, theory.erlang_c, 0.8, 4, 400_000),
-        ("M/M/8", central_queue, theory.erlang_c, 0.9, 8, 1_000_000),
+        ("M/M/8", central_queue, theory.erlang_c, 0.9, 8, 2_000_000),
         ("round robin over 4", round_robin, theory.round_robin_exponential, 0.8, 4, 400_000),
     ],
 )
@@ -202,6 +202,28 @@ def test_several_servers_wait_as_theory_says(
     words = told(name, found, wanted(rate, servers), num)
     print(f"\nrecursion, {words}")
     assert found.agrees(wanted(rate, servers)), words
+
+
+@pytest.mark.skipif(not FULL, reason="minutes of simulation: ORACLES=full, or make oracles")
+@pytest.mark.parametrize(
+    ("router", "wanted", "load", "servers"),
+    [
+        ("central-queue", theory.erlang_c, 0.8, 4),
+        ("central-queue", theory.erlang_c, 0.7, 8),
+        ("round-robin", theory.round_robin_exponential, 0.8, 4),
+    ],
+)
+def test_simulated_fleets_wait_as_theory_says(
+    router: str, wanted: Callable[[float, int], float], load: float, servers: int
+) -> None:
+    rate = load * servers
+    oracle = ORACLES["M/M/1"]._replace(theory=wanted(rate, servers), rate=rate / FINE, num=400_000)
+    jobs = jobs_of(f"{router} {servers}", oracle)
+    services = [placement.service for placement in served_by_fleet(jobs, oracle.station, servers, router)]
+    found = estimate(jobs, services, oracle)
+    words = told(f"{servers} replicas, {router}, load {load}", found, oracle.theory, oracle.num)
+    print(f"\nsimulator, {words}")
+    assert found.agrees(oracle.theory), words
 
 
 def test_the_formulas_give_the_figures_worked_out_before() -> None:
