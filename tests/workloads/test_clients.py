@@ -37,11 +37,14 @@ def cases(draw: st.DrawFn) -> Case:
     n = draw(st.integers(1, 10))
     ids = draw(st.permutations([f"r{i}" for i in range(n)]))
     small = st.integers(0, 12)
+    arrivals = st.integers(0, draw(st.sampled_from([1, 12])))
     members = []
     for i in range(n):
-        parents = draw(st.lists(st.sampled_from(ids[:i]), max_size=3, unique=True)) if i else []
+        parents = (
+            draw(st.lists(st.sampled_from(ids[:i]), max_size=draw(st.sampled_from([0, 3])), unique=True)) if i else []
+        )
         think = draw(small) if parents else 0
-        members.append(WorkloadRequest(ids[i], draw(small), 4, 2, 2, parent=tuple(parents), think_time=think))
+        members.append(WorkloadRequest(ids[i], draw(arrivals), 4, 2, 2, parent=tuple(parents), think_time=think))
     durations = {i: draw(small) for i in ids}
     turned_away = draw(st.frozensets(st.sampled_from(ids), max_size=3))
     return Case(Workload("w", tuple(members)), durations, turned_away, draw(st.none() | st.integers(1, 4)))
@@ -192,8 +195,8 @@ def test_two_users_in_a_closed_loop() -> None:
 
 
 def test_a_capped_client_sends_as_seats_become_free() -> None:
-    """Three due at 0 and one at 1 s, two seats, 5 s each: a request's time begins when it leaves the client's queue."""
-    due = {"a": 0, "b": 0, "c": 0, "d": 1}
+    """Three due at 0 and one at 1 s, two seats; each end is told at once. A request's time begins when it is sent."""
+    due, takes = {"a": 0, "b": 0, "c": 0, "d": 1}, {"a": 9, "b": 5, "c": 5, "d": 5}
     load = Workload("w", tuple(WorkloadRequest(i, at * SECOND, 4, 2, 2, ttft_slo=7) for i, at in due.items()))
     clients = Clients(load, output_of=_nobody_asks, max_in_flight=2)
     story = []
@@ -201,8 +204,8 @@ def test_a_capped_client_sends_as_seats_become_free() -> None:
         for request in clients.due(at):
             assert request.deadline == at + 7
             story.append((at // SECOND, request.request_id))
-            clients.ended(request.request_id, at + 5 * SECOND)
-    assert story == [(0, "a"), (0, "b"), (5, "c"), (5, "d")]
+            clients.ended(request.request_id, at + takes[request.request_id] * SECOND)
+    assert story == [(0, "a"), (0, "b"), (5, "c"), (9, "d")]
 
 
 def test_an_open_loop_is_what_requests_of_gives() -> None:
