@@ -62,6 +62,9 @@ def parity(a: RunRecord, b: RunRecord, build_scheduler: Build) -> Parity:
 
     Errors: RecordError if the runs are not of the same requests; whatever build_scheduler raises.
     """
+    for record in (a, b):
+        if record.manifest.fleet is not None:
+            raise RecordError(f"{record.folder}: a fleet's run; parity compares runs of a single engine each")
     _check_same_requests(a, b)
     stated_a, stated_b = statements(a), statements(b)
     restated = tuple(r for r in stated_a if r in stated_b and stated_a[r] != stated_b[r])

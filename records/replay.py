@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from records.inputs import request_from_json
@@ -56,26 +57,38 @@ def replay(
     engine: EngineIdentity | None = None,
     leave_out: Sequence[str] = (),
 ) -> ReplayReport:
-    """build_scheduler: makes the engine that a manifest describes. Errors: whatever it raises.
+    """Of a fleet, engine by engine. build_scheduler: makes the engine that a manifest describes. Errors: whatever it
+    raises.
 
     engine: of another run, put in place of the record's own. leave_out: columns that may differ.
     """
-    replayed = _Replay(record, build_scheduler(engine or record.manifest.engine), leave_out)
-    try:
-        for line in record.inputs():
-            replayed.tell(line)
-        replayed.end()
-    except _Difference as difference:
-        return ReplayReport(replayed.num_steps, False, str(difference), difference.step)
-    return ReplayReport(replayed.num_steps, True, None)
+    fleet = record.manifest.fleet
+    recorded = named_steps(record, ["step_id", *PLANNED, *OUTCOME])
+    num_steps = 0
+    for name, lines in groupby(record.inputs(), key=lambda line: (line.get("replica", 0), line.get("life", 0))):
+        own = record.manifest.engine if fleet is None else fleet.replicas[name[0]].engine
+        replayed = _Replay(recorded, build_scheduler(engine or own), leave_out)
+        try:
+            for line in lines:
+                replayed.tell(line)
+        except _Difference as difference:
+            where = "" if fleet is None else f"replica {name[0]}, life {name[1]}, "
+            return ReplayReport(num_steps + replayed.num_steps, False, f"{where}{difference}", difference.step)
+        num_steps += replayed.num_steps
+    left = next(recorded, None)
+    if left is not None:
+        return ReplayReport(num_steps, False, f"step {left['step_id']}: in steps.parquet, but the log ends before it")
+    return ReplayReport(num_steps, True, None)
 
 
 class _Replay:
-    def __init__(self, record: RunRecord, scheduler: SchedulerLike, leave_out: Sequence[str]) -> None:
+    """Of one engine. recorded: its steps come next."""
+
+    def __init__(self, recorded: Iterator[dict[str, Any]], scheduler: SchedulerLike, leave_out: Sequence[str]) -> None:
         self.num_steps = 0
         self._leave_out = leave_out
         self._scheduler = scheduler
-        self._recorded: Iterator[dict[str, Any]] = named_steps(record, ["step_id", *PLANNED, *OUTCOME])
+        self._recorded = recorded
         self._planned: dict[int, Plan] = {}
 
     def tell(self, line: Mapping[str, Any]) -> None:
@@ -135,11 +148,6 @@ class _Replay:
             if recorded[column] != values and column not in self._leave_out:
                 words = f"step {step_id}, {_difference(column, recorded, replayed)}"
                 raise _Difference(words, StepDifference(step_id, recorded, replayed))
-
-    def end(self) -> None:
-        left = next(self._recorded, None)
-        if left is not None:
-            raise _Difference(f"step {left['step_id']}: in steps.parquet, but the log ends before it")
 
 
 def _difference(column: str, recorded: Columns, replayed: Columns) -> str:

@@ -124,13 +124,14 @@ def build_scheduler(
 def _config(preset: str, settings: Mapping[str, object], reservation: Reservation | None) -> EngineConfig:
     chosen = PRESETS[preset]
     defaults: dict[str, Any] = {f.name: f.default for f in fields(EngineConfig)} | dict(chosen.settings)
-    for name, value in settings.items():
+    for name in settings:
         known("setting", name, defaults)
+    if not chosen.has_budget:
+        seats, longest = ({**defaults, **settings}[name] for name in ("max_num_seqs", "max_model_len"))
+        defaults["max_num_batched_tokens"] = int(seats) * int(longest)
+    for name, value in settings.items():
         if name in chosen.without_effect and value != defaults[name]:
             raise ConfigError(f"{name} has no effect under preset {preset}; leave it out")
         if reservation is not None and name in ADMITS_BY and value != defaults[name]:
             raise ConfigError(f"{name} has no effect beside another reservation; leave one of them out")
-    given = {**defaults, **settings}
-    if not chosen.has_budget:
-        given["max_num_batched_tokens"] = int(given["max_num_seqs"]) * int(given["max_model_len"])
-    return EngineConfig(**given)
+    return EngineConfig(**{**defaults, **settings})

@@ -134,9 +134,12 @@ class Fleet:
             self.tokens_moved += request.num_received
             self._give(request, index)
 
-    def took(self, index: int, receipt: StepReceipt) -> list[str]:
-        """A step of a replica is over: who is concerned is told when it is so. Returns who goes on elsewhere."""
-        new, moved, at = self.replicas.up[index].new, [], receipt.delivered_at
+    def took(self, index: int, new: dict[str, None], receipt: StepReceipt) -> list[str]:
+        """A step of a replica is over: who is concerned is told when it is so. Returns who goes on elsewhere.
+
+        new: whom the replica has that got no token from it yet.
+        """
+        moved, at = [], receipt.delivered_at
         if new:
             for request_id, accepted in zip(receipt.plan.request_ids, receipt.outcome.num_accepted, strict=True):
                 if accepted and request_id in new:

@@ -36,7 +36,7 @@ class Uptime:
 class Requests(Protocol):
     """Who knows where each request is: sim/fleet/fleet.py."""
 
-    def took(self, index: int, receipt: StepReceipt) -> Sequence[str]: ...
+    def took(self, index: int, new: dict[str, None], receipt: StepReceipt) -> Sequence[str]: ...
 
     def refused(self, index: int, request_id: str, reason: str, at: int) -> None: ...
 
@@ -140,7 +140,7 @@ class Replicas:
         scheduler, front, witness, requests = engine.start(), self.front_of(index), self._witness, self._requests
 
         def tell(receipt: StepReceipt) -> None:
-            witness.step(receipt, number, requests.took(index, receipt))
+            witness.step(receipt, number, requests.took(index, up.new, receipt))
 
         replica = Replica(
             self._env,
@@ -155,7 +155,7 @@ class Replicas:
             may_stop=self._plan.disturbs,
         )
         replica.slowdown = self._slowdown[index]
-        self.up[index] = Up(scheduler, replica)
+        up = self.up[index] = Up(scheduler, replica)
         placements = front.up(index, self._now)
         if not self._plan.metrics_every:
             front.watch(index, lambda: Metrics.of(scheduler.snapshot(), self._now))

@@ -1,12 +1,13 @@
 """The fast path of a simulation writes the bytes that the plain path writes."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.runs import simulate_run
-from records.profile import CostTerms, KVCapacity, Profile, Term
+from records.profile import RESIDUAL_SHARES, CostTerms, KVCapacity, Profile, ResidualNoise, Term
 from records.run import FILES
 from serving.errors import ServetwinError
 from serving.schedule.engine import EngineSpec
@@ -16,6 +17,15 @@ from tests.serving.drive import plain
 from workloads.workload import Workload, WorkloadRequest
 
 POLICY_NAMES = plain(POLICIES)
+
+
+NOISE = ResidualNoise(
+    steps=100,
+    relative_std=0.1,
+    relative_p50_abs=0.1,
+    relative_p90_abs=0.2,
+    quantiles=tuple(-0.2 + 0.5 * share**2 for share in RESIDUAL_SHARES),
+)
 
 
 def term(feature: str, milliseconds: float, low: float = 0.0) -> Term:
@@ -35,7 +45,7 @@ def profile(rng: random.Random) -> Profile:
         schedule=some,
         complete=some,
         return_=some,
-        residual={},
+        residual={"mixed": NOISE, "decode": NOISE},
         hull={"num_seqs": (1, 3), "decode_context": (0, 60)},
         kv=KVCapacity(num_blocks=64, block_size=4, bytes_per_token=100, host_link_bytes_per_s=1e6),
     )
@@ -65,6 +75,26 @@ def workload(rng: random.Random) -> Workload:
     return Workload("drawn", tuple(requests))
 
 
+def conversations(rng: random.Random, load: Workload) -> Workload:
+    """Some requests wait for the end of one before; some of them repeat what was said there."""
+    requests: list[WorkloadRequest] = []
+    for request in load.requests:
+        if requests and rng.random() < 0.4:
+            before = rng.choice(requests)
+            think_time = rng.choice([0, 1_000_000, rng.randint(0, 10**8)])
+            request = replace(
+                request, parent=(before.request_id,), think_time=think_time, deadline=None, ttft_slo=10**8
+            )
+            said = before.prompt_len + before.output_len
+            if rng.random() < 0.6 and said < 150:
+                own = rng.randint(1, 20)
+                request = replace(
+                    request, turn=before.turn + 1, prompt_len=said + own, hash_ids=None, session_id=before.session_id
+                )
+        requests.append(request)
+    return Workload("drawn", tuple(requests))
+
+
 def engine(rng: random.Random, load: Workload) -> EngineSpec:
     preset = rng.choice(["vllm", "vllm", *PRESETS])
     block_size = rng.choice([1, 2, 4, 16])
@@ -89,11 +119,24 @@ def both(folder: Path, seed: int) -> str:
     """Simulate by both paths. Returns what came of it."""
     rng = random.Random(seed)
     costs, load = profile(rng), workload(rng)
+    if seed % 2:
+        load = conversations(rng, load)
     spec = engine(rng, load)
+    cap, noise = rng.choice([None, None, 1, 3]), rng.choice([None, seed])
     told = []
     for name, is_plain in (("plain", True), ("fast", False)):
         try:
-            simulate_run(folder / name, load, costs, spec, told_by="oracle", force=True, plain=is_plain)
+            simulate_run(
+                folder / name,
+                load,
+                costs,
+                spec,
+                told_by="oracle",
+                force=True,
+                max_in_flight=cap,
+                noise_seed=noise,
+                plain=is_plain,
+            )
             told.append("")
         except ServetwinError as error:
             told.append(str(error))
