@@ -5,7 +5,7 @@ seen last. A twin's request takes as many blocks, in proportion to its length, f
 blocks of its own. Blocks that most requests begin with (a system prompt) most of the twin's begin with, too.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class Prefixes:
     """block: tokens. common: blocks that most requests begin with; with_common: share of requests that do.
 
     reusing: share of requests that find more than those. extending: share of these that repeat the whole request whose
-    last block they find, as the next turn of a session does; the others branch off.
+    last block they find, as the next turn of a session does; the others branch off. continuing: share of the extending
+    ones that extend one which is such a turn itself.
     """
 
     block: int
@@ -33,6 +34,7 @@ class Prefixes:
     with_common: float
     reusing: float
     extending: float
+    continuing: float
     _longest: NDArray[np.float64]
     _reused: tuple[NDArray[np.float64], ...]
     _ages: NDArray[np.float64]
@@ -45,13 +47,14 @@ class Prefixes:
         pools = self._pools(np.minimum(bins, BINS - 1), rng)
         ages = np.quantile(self._ages, even_shares(times.size, rng), method="inverted_cdf").tolist()
         extends = (even_shares(times.size, rng) < self.extending).tolist()
+        continues = (even_shares(times.size, rng) < self.continuing).tolist()
         has_common = (even_shares(times.size, rng) < self.with_common).tolist()
         tree = _Tree(self.common)
         for i, (time, prompt, which) in enumerate(zip(times.tolist(), prompts.tolist(), bins.tolist(), strict=True)):
             blocks = -(-prompt // self.block)
             pool, base = pools[min(which, BINS - 1)], self.common if has_common[i] else 0
             reused = self._take(pool, blocks - base, tree.longest - base) if has_common[i] else 0
-            tree.add(time, blocks, base, reused, time - ages[i], extends[i])
+            tree.add(time, blocks, base, reused, time - ages[i], extends[i], continues[i])
         return tree.chains
 
     def _pools(self, bins: NDArray[np.int64], rng: np.random.Generator) -> list[list[float]]:
@@ -75,44 +78,56 @@ class Prefixes:
 
 
 class _Tree:
-    """Requests so far, found by age and by length."""
+    """Requests so far, found by age, by length, and by whether they extend one themselves."""
 
     def __init__(self, common: int) -> None:
         self.chains: list[tuple[int, ...]] = []
         self.longest = 0
         self._times: list[int] = []
-        self._of_length: dict[int, list[int]] = {}
+        self._found: dict[tuple[int, bool], list[int]] = {}
         self._lengths: list[int] = []
         self._common = tuple(range(common))
         self._next = common
 
-    def add(self, time: int, blocks: int, base: int, reused: int, around: float, extend: bool) -> None:
+    def add(self, time: int, blocks: int, base: int, reused: int, around: float, extend: bool, continues: bool) -> None:
         """A chain of `blocks` ids: base common ones, reused ones of an earlier request from `around` [ns], new ones."""
         head = self._common[: min(base, blocks)]
+        donor = None
         if reused:
             taken = base + reused
-            donor = self._closest(self._of_length.get(taken + 1, []), around) if extend else None
-            if donor is not None and blocks > taken:  # its session goes on here: nobody extends it again
-                self._of_length[taken + 1].remove(donor)
+            if extend:
+                donor = self._extended(taken, blocks, around, continues)
             head = self.chains[self._nearest(taken, around) if donor is None else donor][:taken]
         new = blocks - len(head)
         self.chains.append((*head, *range(self._next, self._next + new)))
         self._next += new
         self._times.append(time)
         if base or not self._common:
-            self._index(len(self.chains) - 1, blocks)
+            self._index(len(self.chains) - 1, blocks, donor is not None)
 
-    def _index(self, i: int, blocks: int) -> None:
+    def _index(self, i: int, blocks: int, extends: bool) -> None:
         self.longest = max(self.longest, blocks)
-        if blocks not in self._of_length:
-            insort(self._lengths, blocks)
-        self._of_length.setdefault(blocks, []).append(i)
+        at = bisect_left(self._lengths, blocks)
+        if self._lengths[at : at + 1] != [blocks]:
+            self._lengths.insert(at, blocks)
+        self._found.setdefault((blocks, extends), []).append(i)
+
+    def _extended(self, taken: int, blocks: int, around: float, continues: bool) -> int | None:
+        """A request of so many whole blocks and a partial one."""
+        for extends in (continues, not continues):
+            candidates = self._found.get((taken + 1, extends), [])
+            donor = self._closest(candidates, around)
+            if donor is not None:
+                if blocks > taken:  # its session goes on here: nobody extends it again
+                    candidates.remove(donor)
+                return donor
+        return None
 
     def _nearest(self, taken: int, around: float) -> int:
         """Of all requests of at least so many blocks, the closest in time."""
         lengths = self._lengths[bisect_left(self._lengths, taken) :]
-        candidates = (self._closest(self._of_length[length], around) for length in lengths)
-        return min((c for c in candidates if c is not None), key=lambda i: (abs(self._times[i] - around), i))
+        found = [self._closest(self._found.get((n, e), []), around) for n in lengths for e in (False, True)]
+        return min((i for i in found if i is not None), key=lambda i: (abs(self._times[i] - around), i))
 
     def _closest(self, indices: list[int], around: float) -> int | None:
         if not indices:
@@ -126,17 +141,19 @@ def fit_prefixes(
 ) -> Prefixes:
     """chains: chained ids, a block each, in order of arrival at `times` [ns]."""
     common = _common(chains)
-    last: dict[int, tuple[int, int]] = {}
-    reused, ages, extending = np.zeros(len(chains)), [], 0
+    last: dict[int, tuple[int, int, bool]] = {}
+    reused, ages, extending, continuing = np.zeros(len(chains)), [], 0, 0
     for i, (ids, time) in enumerate(zip(chains, times.tolist(), strict=True)):
-        hits = leading_hits(ids, last)
+        hits, extends = leading_hits(ids, last), False
         if hits > len(common):
-            when, length = last[ids[hits - 1]]
+            when, length, extended = last[ids[hits - 1]]
+            extends = hits >= length - 1
             ages.append(time - when)
-            extending += hits >= length - 1
+            extending += extends
+            continuing += extends and extended
             reused[i] = (hits - len(common)) / (len(ids) - len(common))
         for hash_id in ids:
-            last[hash_id] = (time, len(ids))
+            last[hash_id] = (time, len(ids), extends)
     edges = np.quantile(prompts, np.arange(1, BINS) / BINS)
     which = np.minimum(np.searchsorted(edges, prompts), BINS - 1)
     return Prefixes(
@@ -144,7 +161,8 @@ def fit_prefixes(
         common=len(common),
         with_common=sum(ids[: len(common)] == common for ids in chains) / len(chains),
         reusing=len(ages) / len(chains),
-        extending=extending / len(ages) if ages else 0.0,
+        extending=extending / max(1, len(ages)),
+        continuing=continuing / max(1, extending),
         _longest=edges,
         _reused=tuple(reused[which == w] for w in range(BINS)),
         _ages=np.array(ages or [0], dtype=np.float64),
