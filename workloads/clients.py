@@ -6,7 +6,7 @@ A world asks next_at(), comes back with due() when that instant is there, and te
     closed loop   a request with parents is sent when the last of them has ended and its think time is over, and not
                   before its arrival time; a later turn repeats what was said so far
     in-flight cap with max_in_flight, requests that are due queue at the client for a seat, first due first, ties by id;
-                  such a request arrives when it is sent (as with --max-concurrency of vLLM 0.32.0's bench serve)
+                  such a request arrives when it is sent (as with --max-concurrency of vLLM's bench serve)
 
 Within one instant endings come before sendings, and the order in which a world tells endings makes no difference.
 """
