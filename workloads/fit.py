@@ -1,7 +1,8 @@
 """A synthetic twin of a workload: other requests, drawn from models of its arrivals, lengths, prefixes and sessions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,72 +103,72 @@ def _lengths(pairs: Sequence[tuple[WorkloadRequest, WorkloadRequest | None]], ma
     return fit_lengths(own, np.array([r.output_len for r, _ in pairs], dtype=np.float64), max_ks)
 
 
-def _draw(model: _Model, num: int, seed: int) -> Iterator[WorkloadRequest]:
+class _Slot(NamedTuple):
+    """A request of the twin before its lengths are drawn. parent: the one before in its session, or ""."""
+
+    request_id: str
+    begin: int
+    parent: str
+    repeats: bool
+
+
+def _draw(model: _Model, num: int, seed: int) -> list[WorkloadRequest]:
+    slots = _slots(model, num, seed)
+    lengths = _drawn_lengths(model, slots, seed)
+    thinks = _think_times(model.sessions, slots, seed)
+    alone = [_request(slot, lengths[slot.request_id], think) for slot, think in zip(slots, thinks, strict=True)]
+    first = [r for r, slot in zip(alone, slots, strict=True) if not slot.repeats]
+    made = {r.request_id: r for r in model.prompts.begin(first, stream(seed, "twin prefixes"))}
+    for request, slot in zip(alone, slots, strict=True):
+        if slot.repeats:
+            before = made[slot.parent]
+            history = before.prompt_len + before.output_len
+            made[slot.request_id] = replace(request, prompt_len=history + request.prompt_len, turn=before.turn + 1)
+    return list(made.values())
+
+
+def _request(slot: _Slot, lengths: tuple[int, int], think_time: int) -> WorkloadRequest:
+    """Its own text alone; one that repeats the one before is not its next turn yet."""
+    own, output = lengths
+    parent = (slot.parent,) if slot.parent else ()
+    return WorkloadRequest(
+        slot.request_id, slot.begin, own, output, max_tokens=output, parent=parent, think_time=think_time
+    )
+
+
+def _slots(model: _Model, num: int, seed: int) -> list[_Slot]:
     sessions = model.sessions
     sizes = [1] * num if sessions is None else sessions.draw(num, stream(seed, "twin sessions"))
+    repeats = [False] * num if sessions is None else sessions.repeats(num, stream(seed, "twin history")).tolist()
     begins = model.arrivals.draw(len(sizes), stream(seed, "twin arrivals")).tolist()
     if begins[-1] > EXACT_UNTIL_NS:
         raise ConfigError(f"{num} requests at the source's rate last longer than 26 days; ask for fewer")
-    digits, i = len(str(num - 1)), 0
-    fresh: list[int] = []
-    later: list[int] = []
-    order: list[tuple[str, int, bool, str]] = []  # id, begin, whether it repeats the one before, parent
-    repeats = iter([] if sessions is None else sessions.repeats(num, stream(seed, "twin history")).tolist())
+    digits = len(str(num - 1))
+    slots: list[_Slot] = []
     for size, begin in zip(sizes, begins, strict=True):
         for position in range(size):
-            request_id = f"{seed}-{i:0{digits}}"
-            parent = order[-1][0] if position else ""
-            repeating = bool(position) and next(repeats)
-            order.append((request_id, begin, repeating, parent))
-            (later if repeating else fresh).append(i)
-            i += 1
-    lengths = _drawn_lengths(model, fresh, later, seed)
-    thinks = _think_times(sessions, num, seed)
-    first = [
-        WorkloadRequest(
-            order[j][0],
-            order[j][1],
-            lengths[j][0],
-            lengths[j][1],
-            max_tokens=lengths[j][1],
-            parent=(order[j][3],) if order[j][3] else (),
-            think_time=thinks[j] if order[j][3] else 0,
-        )
-        for j in fresh
-    ]
-    made = {r.request_id: r for r in model.prompts.begin(first, stream(seed, "twin prefixes"))}
-    for j, (request_id, begin, repeating, parent) in enumerate(order):
-        if repeating:
-            before, (own, output) = made[parent], lengths[j]
-            made[request_id] = WorkloadRequest(
-                request_id,
-                begin,
-                before.prompt_len + before.output_len + own,
-                output,
-                max_tokens=output,
-                turn=before.turn + 1,
-                parent=(parent,),
-                think_time=thinks[j],
-            )
-    return iter(made.values())
+            parent = slots[-1].request_id if position else ""
+            repeating = bool(parent) and repeats[len(slots)]
+            slots.append(_Slot(f"{seed}-{len(slots):0{digits}}", begin, parent, repeating))
+    return slots
 
 
-def _drawn_lengths(model: _Model, fresh: list[int], later: list[int], seed: int) -> dict[int, tuple[int, int]]:
-    drawn: dict[int, tuple[int, int]] = {}
-    for which, lengths, name in ((fresh, model.fresh, "twin lengths"), (later, model.later, "twin later lengths")):
-        if which and lengths is not None:
-            prompts, outputs = lengths.draw(len(which), stream(seed, name))
-            prompts = np.maximum(prompts, 1)
-            drawn.update(zip(which, zip(prompts.tolist(), outputs.tolist(), strict=True), strict=True))
+def _drawn_lengths(model: _Model, slots: list[_Slot], seed: int) -> dict[str, tuple[int, int]]:
+    """Own text and output, in tokens, both 1 or more."""
+    drawn: dict[str, tuple[int, int]] = {}
+    for repeats, lengths, name in ((False, model.fresh, "twin lengths"), (True, model.later, "twin later lengths")):
+        ids = [slot.request_id for slot in slots if slot.repeats == repeats]
+        if ids and lengths is not None:
+            own, output = lengths.draw(len(ids), stream(seed, name))
+            drawn.update(zip(ids, zip(np.maximum(own, 1).tolist(), output.tolist(), strict=True), strict=True))
     return drawn
 
 
-def _think_times(sessions: Sessions | None, num: int, seed: int) -> list[int]:
+def _think_times(sessions: Sessions | None, slots: list[_Slot], seed: int) -> list[int]:
     if sessions is None:
-        return [0] * num
-    shares = stream(seed, "twin think times").random(num)
-    thinks: list[int] = sessions.think_times.quantiles(shares).astype(np.int64).tolist()
-    return thinks
+        return [0] * len(slots)
+    drawn = sessions.think_times.quantiles(stream(seed, "twin think times").random(len(slots)))
+    return [int(think) if slot.parent else 0 for think, slot in zip(drawn.tolist(), slots, strict=True)]
 
 
 def _choices(model: _Model) -> Iterator[Choice]:
