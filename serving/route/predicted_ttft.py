@@ -59,7 +59,7 @@ class PredictedTtft(Router):
     def _work(self, request: Request, replica: ReplicaView) -> tuple[int, int]:
         """Its tokens to compute there, and those whose KV should be there."""
         tokens = request.prompt_len + len(request.output_token_ids)
-        stored = min(max(request.num_received, self._records.hit_tokens(request, replica)), tokens - 1)
+        stored = max(request.num_received, self._records.hit_tokens(request, replica))
         return tokens - stored, stored
 
 

@@ -47,6 +47,3 @@ class SessionAffinity(Router):
         self._home[request.session_id] = replica
         if len(self._home) > self.sessions:
             del self._home[next(iter(self._home))]
-
-    def lost(self, replica: ReplicaView) -> None:
-        self._home = {session: home for session, home in self._home.items() if home is not replica}

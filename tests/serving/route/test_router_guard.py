@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.errors import ConfigError, PolicyError
+from serving.errors import ConfigError, InvariantError, PolicyError
 from serving.route.base import Router, least_loaded
 from serving.route.front import Front
 from serving.route.registry import ROUTERS
@@ -72,6 +72,35 @@ def test_a_notice_that_raises(notice) -> None:
     about = "" if notice == "lost" else ", request a"
     with pytest.raises(PolicyError, match=rf"^Fails{about}: {notice}\(\) raised ValueError: no idea$"):
         life()
+
+
+def test_what_is_wrong_with_servetwin_is_not_laid_to_the_router() -> None:
+    def broken(replicas):
+        raise InvariantError("ours")
+
+    with pytest.raises(InvariantError, match=r"^ours$"):
+        fleet(Answers(broken), 1).submit(ask("a"), 0)
+
+
+def test_the_first_who_waits_is_asked_about_when_a_request_ends_or_a_replica_comes_up() -> None:
+    asked = []
+
+    class Never(Router):
+        def choose(self, request, replicas, now):
+            asked.append((request.request_id, len(replicas), now))
+            return replicas[0] if request.request_id == "x" else None
+
+    front = fleet(Never(), 2)
+    front.submit(ask("x"), 0)
+    front.submit(ask("a"), 1)
+    front.submit(ask("b"), 2)
+    front.first_token("x")
+    front.draining(1)
+    front.up(1, 3)
+    front.down(1, 4)
+    front.ended("x", 5)
+    assert front.withdraw("a")
+    assert asked == [("x", 2, 0), ("a", 2, 1), ("a", 2, 3), ("a", 1, 5)]
 
 
 def test_each_placement_is_told_and_ends_once() -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from lab.load_class import load_class
+from serving.cost import StepFeatures
 from serving.errors import ConfigError
 from serving.route.base import Router
+from serving.route.draws import Draws
 from serving.route.front import Front
 from serving.route.registry import ROUTERS
 from serving.route.view import ReplicaSpec
@@ -82,6 +84,12 @@ def test_two_choices_beat_one(seed) -> None:
     assert fullest["power-of-two"] <= 3 < fullest["random"]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_two_equal_choices_the_first_drawn_is_taken(seed) -> None:
+    first = Draws("power-of-two", seed).below(2)
+    assert send(fleet(router(f"power-of-two(seed={seed})"), 2), ask("a")) == first
+
+
 @pytest.mark.parametrize("name", ["random", "power-of-two"])
 def test_random_choices_favour_nobody_and_follow_the_seed(name) -> None:
     def run(seed: int) -> list[int]:
@@ -147,7 +155,6 @@ def test_a_session_moves_only_when_its_replica_takes_nothing_any_more(events) ->
                 front.draining(index)
             else:
                 front.down(index, i)
-                home = {session: at for session, at in home.items() if at != index}
 
 
 def test_sessions_are_spread_and_only_those_of_a_lost_replica_move() -> None:
@@ -171,6 +178,18 @@ def test_a_session_that_is_forgotten_is_found_again_while_the_fleet_is_the_same(
     assert [send(front, ask(f"none{i}")) for i in range(3)].count(0) <= 2
     with pytest.raises(ConfigError, match="session-affinity: sessions is 0; it must remember at least 1"):
         router("session-affinity(sessions=0)")
+
+
+def test_the_session_unseen_for_longest_is_forgotten() -> None:
+    """All begin on replica 0, while 1 takes nothing; the hash would have them on 1, where who is forgotten goes."""
+    preferring = fleet(router("session-affinity"), 2)
+    names = [name for name in map(str, range(20)) if send(preferring, ask(name, session=name)) == 1]
+    front = fleet(router("session-affinity(sessions=2)"), 2)
+    front.draining(1)
+    for turn, session in enumerate([names[0], names[1], names[0], names[2]]):
+        send(front, ask(f"{session}.{turn}", session=session))
+    front.up(1, 0)
+    assert [send(front, ask(f"{name}.9", session=name)) for name in (names[0], names[2], names[1])] == [0, 0, 1]
 
 
 def test_requests_without_a_session_go_to_the_fewest_in_flight() -> None:
@@ -246,6 +265,38 @@ def test_what_came_along_is_not_computed_again() -> None:
     send(front, moved)
     assert chooser.predict(lost, front.replica(0)) == 1000 + 10 * 44
     assert (front.replica(0).in_flight_tokens, front.replica(0).in_flight_prefill_tokens) == (41, 41)
+
+
+def test_a_step_is_predicted_as_one_chunk_behind_what_is_stored_and_the_decodes() -> None:
+    seen = []
+
+    def execute(step) -> int:
+        seen.append(step)
+        return 100
+
+    chooser = router("predicted-ttft")
+    front = Front(chooser, [spec(0, ScriptedCost(execute=execute))])
+    front.up(0, 0)
+    for name, prompt in (("a", SHARED), ("b", 5)):
+        send(front, ask(name, prompt))
+        front.first_token(name)
+    seen.clear()
+    assert chooser.predict(ask("c", [*SHARED, *range(500, 570)]), front.replica(0)) == 200
+    context = 40 + 5 + 2
+    assert seen == [
+        StepFeatures(3, 64, 3, 1, 62, 0, 62 * 63 // 2, context),  # the budget, less two decodes
+        StepFeatures(3, 10, 3, 1, 8, 40, 8 * 40 + 8 * 9 // 2, context),
+    ]
+
+
+SHARED = list(range(40))
+
+
+def test_equal_predictions_go_to_the_fewest_in_flight_then_the_lowest_index() -> None:
+    front = Front(router("predicted-ttft"), [spec(i, ScriptedCost(execute=5)) for i in range(3)])
+    for i in range(3):
+        front.up(i, 0)
+    assert [send(front, ask(f"r{i}", 1)) for i in range(4)] == [0, 1, 2, 0]
 
 
 def test_a_prediction_with_more_decodes_than_budget_still_goes_on() -> None:
