@@ -36,7 +36,10 @@ class TraceOptions:
     ] = False
     where: Annotated[
         list[str] | None,
-        Parameter(help="Take the requests with this value in a column, as in Model=GPT-4 (BurstGPT: Model, Log Type)."),
+        Parameter(
+            help="Take the requests with this value in a column, as in Model=GPT-4 (BurstGPT: Model, Log Type).",
+            negative=(),
+        ),
     ] = None
     turns: Annotated[
         int | None, Parameter(help="Take at most so many requests of each session (ShareGPT, LLMServingSim).")

@@ -48,13 +48,14 @@ class Twin:
 
 @dataclass(frozen=True)
 class _Model:
-    """fresh: requests that repeat no history. later: those that do; None without any."""
+    """fresh: requests that repeat no history. later: those that do; None without any. named: sessions have ids."""
 
     arrivals: Arrivals
     sessions: Sessions | None
     prompts: Prompts
     fresh: Lengths
     later: Lengths | None
+    named: bool
 
 
 def fit(
@@ -95,6 +96,7 @@ def _fit(workload: Workload, max_ks: float) -> _Model:
         prompts=fit_prompts(in_order),
         fresh=_lengths(fresh, max_ks),
         later=_lengths(later, max_ks) if later else None,
+        named=any(r.session_id for r in workload.requests),
     )
 
 
@@ -110,6 +112,7 @@ class _Slot(NamedTuple):
     begin: int
     parent: str
     repeats: bool
+    session_id: str
 
 
 def _draw(model: _Model, num: int, seed: int) -> list[WorkloadRequest]:
@@ -132,7 +135,14 @@ def _request(slot: _Slot, lengths: tuple[int, int], think_time: int) -> Workload
     own, output = lengths
     parent = (slot.parent,) if slot.parent else ()
     return WorkloadRequest(
-        slot.request_id, slot.begin, own, output, max_tokens=output, parent=parent, think_time=think_time
+        slot.request_id,
+        slot.begin,
+        own,
+        output,
+        max_tokens=output,
+        session_id=slot.session_id,
+        parent=parent,
+        think_time=think_time,
     )
 
 
@@ -145,11 +155,12 @@ def _slots(model: _Model, num: int, seed: int) -> list[_Slot]:
         raise ConfigError(f"{num} requests at the source's rate last longer than 26 days; ask for fewer")
     digits = len(str(num - 1))
     slots: list[_Slot] = []
-    for size, begin in zip(sizes, begins, strict=True):
+    for i, (size, begin) in enumerate(zip(sizes, begins, strict=True)):
+        session_id = f"{seed}-session-{i}" if sessions is not None and model.named else ""
         for position in range(size):
             parent = slots[-1].request_id if position else ""
             repeating = bool(parent) and repeats[len(slots)]
-            slots.append(_Slot(f"{seed}-{len(slots):0{digits}}", begin, parent, repeating))
+            slots.append(_Slot(f"{seed}-{len(slots):0{digits}}", begin, parent, repeating, session_id))
     return slots
 
 
@@ -194,11 +205,12 @@ def _gaps(workload: Workload) -> NDArray[np.float64]:
 
 def _not_kept(workload: Workload) -> Iterator[str]:
     requests = workload.requests
+    waiting = any(r.parent for r in requests)
     for what, which in (
         ("tenants", [r.tenant for r in requests]),
         ("priorities", [r.priority for r in requests]),
         ("deadlines and service levels", [r.deadline or r.ttft_slo or r.tpot_slo for r in requests]),
-        ("session ids", [r.session_id for r in requests]),
+        ("session ids of requests that wait for none", [] if waiting else [r.session_id for r in requests]),
         ("room in max_tokens above the output", [r.max_tokens > r.output_len for r in requests]),
     ):
         if any(which):

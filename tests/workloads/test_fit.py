@@ -80,6 +80,7 @@ def chats(sessions: int = 60) -> Workload:
                 output,
                 output,
                 prefix=((f"system {s % 2}", 32),) if before is None else (),
+                session_id=f"s{s}",
                 turn=turn,
                 parent=() if before is None else (before.request_id,),
                 think_time=0 if before is None else int(rng.integers(1, 9)) * 10**9,
@@ -121,6 +122,7 @@ def test_sessions_keep_turns_think_times_and_system_prompts() -> None:
     assert got.source.turns is not None
     assert got.twin.turns is not None
     assert got.twin.turns.requests_per_session == pytest.approx(got.source.turns.requests_per_session, rel=0.05)
+    assert len({r.session_id for r in got.workload.requests}) == got.twin.turns.sessions
     assert {r.prefix for r in got.workload.requests if r.turn == 1} == {(("system 0", 32),), (("system 1", 32),)}
     assert {r.think_time for r in got.workload.requests if r.parent} <= {r.think_time for r in source.requests}
     assert got.twin.prefixes.hit_tokens == pytest.approx(got.source.prefixes.hit_tokens, abs=0.05)
