@@ -6,6 +6,7 @@ nothing of output, of preemption, or of what the replica really evicts. llm-d fo
 first; here its end goes first, as in the engines, since an end is worth nothing without its beginning.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from serving.request import Request
@@ -24,12 +25,11 @@ class PrefixRecords:
         record = self._records.get(replica)
         if not record:
             return 0
-        num_blocks = 0
-        for content in self._hashes_of(request, replica.block_size)[: (request.prompt_len - 1) // replica.block_size]:
-            if content not in record:
-                break
-            num_blocks += 1
-        return num_blocks * replica.block_size
+        block_size = replica.block_size
+        hashes = self._hashes_of(request, block_size)
+        most = (request.prompt_len - 1) // block_size
+        # Beginnings outlive ends, so all that is there comes first.
+        return bisect_left(hashes, True, hi=most, key=lambda content: content not in record) * block_size
 
     def placed(self, request: Request, replica: ReplicaView) -> None:
         record = self._records.setdefault(replica, {})
