@@ -34,13 +34,18 @@ ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOK
 
 @dataclass(frozen=True)
 class Scenario:
-    """requests: lines of a Mooncake trace. rounds: the best of so many is told. alone: without rivals."""
+    """requests: lines of a Mooncake trace. rounds: the best of so many is told. alone: without rivals.
+
+    routers: ours, and DynoSim's of the same kind, where there are several replicas.
+    """
 
     name: str
     requests: Sequence[dict[str, Any]]
     settings: dict[str, Any]
     rounds: int = 3
     alone: bool = False
+    replicas: int = 1
+    routers: tuple[str, str] = ("round-robin", "round_robin")
 
 
 def steady(count: int, rounds: int = 3, alone: bool = False) -> Scenario:
@@ -61,18 +66,26 @@ def starved() -> Scenario:
     return Scenario("KV-starved, 196,000 tokens", requests, {**settings, "enable_prefix_caching": False})
 
 
-def mooncake(path: Path, block_size: int, rounds: int) -> Scenario:
-    """The conversation trace (Qin et al., FAST 2025) as it was recorded; prefix caching on."""
+def mooncake(path: Path, block_size: int, rounds: int, replicas: int = 1, affine: bool = False) -> Scenario:
+    """The conversation trace (Qin et al., FAST 2025) as it was recorded; prefix caching on, 8 M tokens of KV a replica.
+
+    affine: the router looks for the replica that has most of the prompt.
+    """
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     requests = [json.loads(line) for line in text.splitlines()]
     settings = {"num_blocks": (1 << 23) // block_size, "block_size": block_size, "max_num_seqs": 256}
     settings |= {"max_num_batched_tokens": 8192, "enable_prefix_caching": True}
-    return Scenario(f"Mooncake, blocks of {block_size}", requests, settings, rounds)
+    name = f"Mooncake, blocks of {block_size}" + (f", {replicas} replicas" if replicas > 1 else "")
+    if affine:
+        routers = ("prefix-affinity", "kv_router")
+        return Scenario(f"{name}, by prefix", requests, settings, rounds, replicas=replicas, routers=routers)
+    return Scenario(name, requests, settings, rounds, replicas=replicas)
 
 
 def servetwin(scenario: Scenario, trace: Path) -> dict[str, float]:
     settings = {**scenario.settings, "max_model_len": 1 << 20}
-    out, _ = _run([sys.executable, HERE / "twin_replay.py", trace, json.dumps(settings), "record"])
+    command = [sys.executable, HERE / "twin_replay.py", trace, json.dumps(settings)]
+    out, _ = _run([*command, scenario.replicas, scenario.routers[0]])
     return json.loads(out)
 
 
@@ -80,7 +93,8 @@ def dynosim(scenario: Scenario, trace: Path) -> dict[str, float]:
     settings = dict(scenario.settings)
     settings["num_gpu_blocks"] = settings.pop("num_blocks")
     report = trace.with_suffix(".dynosim.json")
-    command = [RIVALS / "dynamo/bin/python", "-m", "dynamo.replay", "--replay-mode", "offline", "--num-workers", "1"]
+    command = [RIVALS / "dynamo/bin/python", "-m", "dynamo.replay", "--replay-mode", "offline"]
+    command += ["--num-workers", scenario.replicas, "--router-mode", scenario.routers[1]]
     command += ["--trace-block-size", HASH_BLOCK, "--extra-engine-args", json.dumps(settings)]
     begin = perf_counter()
     _, peak = _run([*command, "--report-json", report, trace])
@@ -96,7 +110,7 @@ def dynosim(scenario: Scenario, trace: Path) -> dict[str, float]:
 
 
 def sched_sim(scenario: Scenario, trace: Path) -> dict[str, float]:
-    if scenario.settings["enable_prefix_caching"]:
+    if scenario.settings["enable_prefix_caching"] or scenario.replicas > 1:
         raise NotImplementedError
     own = trace.with_suffix(".sched-sim.json")
     requests = [
@@ -154,12 +168,13 @@ def main() -> None:
     scenarios = [steady(10_000), starved()]
     if arguments.trace:
         scenarios += [mooncake(arguments.trace, 512, 3), mooncake(arguments.trace, 16, 1)]
+        scenarios += [mooncake(arguments.trace, 512, 3, 8), mooncake(arguments.trace, 512, 3, 8, affine=True)]
     scenarios += [steady(100_000, 1, alone=True), steady(1_000_000, 1, alone=True)]
-    print(f"{'':44}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
+    print(f"{'':60}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
     for scenario in scenarios:
         for name, r in measure(replace(scenario, alone=alone or scenario.alone)):
             row = [
-                f"{scenario.name:<28}{name:<16}",
+                f"{scenario.name:<44}{name:<16}",
                 f"{r['seconds']:9.2f}{len(scenario.requests) / r['seconds']:12,.0f}",
             ]
             row.append(f"{r['simulated_s'] / r['seconds']:15,.0f}")
@@ -168,7 +183,7 @@ def main() -> None:
             print("".join(row), flush=True)
             if "record_s" in r:
                 n = len(scenario.requests) / r["record_s"]
-                print(f"{'':28}{'  on disk':<16}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
+                print(f"{'':44}{'  on disk':<16}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
 
 
 if __name__ == "__main__":

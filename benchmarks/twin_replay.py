@@ -9,18 +9,29 @@ import json
 import resource
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, process_time
 
-from lab.runs import simulate_run
+from lab.fleet_runs import simulate_fleet
+from lab.fleet_spec import equal_replicas, members
+from lab.runs import heads, simulate_run
+from records.engine_files import STEPS_A_ROW_GROUP
 from records.profile import CostTerms, KVCapacity, Profile, Term
 from records.profile_cost import ProfileCost
-from records.request_rows import RequestHead, RequestRows
-from records.run import STEPS_A_ROW_GROUP
+from records.request_rows import RequestRows
 from records.step_rows import StepRows
+from serving.request import Request
+from serving.route.front import Front
+from serving.route.registry import ROUTERS
+from serving.route.view import ReplicaSpec
 from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import EngineSpec, build
+from serving.schedule.spec import make
+from sim.client_clock import Given
+from sim.fleet.fleet import Fleet
+from sim.fleet.plan import Engine, FleetPlan
 from sim.simulate import stream
 from workloads.traces import read_trace
 from workloads.truth import Truth
@@ -59,49 +70,89 @@ def dynosim_profile(capacity: int) -> Profile:
     )
 
 
-def in_memory(workload: Workload, profile: Profile, spec: EngineSpec) -> tuple[float, int, float]:
+class InMemory:
+    """Every row of requests.parquet and steps.parquet, made and dropped; what a record is written from."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.rows = RequestRows(heads(workload))
+        self.num_steps = self.last = 0
+        self._steps: list[StepRows] = []
+
+    def new_engine(self, replica: int, life: int) -> int:
+        self._steps.append(StepRows(self.rows.row, replica, life))
+        return len(self._steps) - 1
+
+    def sent(self, request: Request) -> None:
+        self.rows.sent(request.request_id, request.arrival_time)
+
+    def placed(self, request_id: str, replica: int) -> None:
+        self.rows.placed(request_id, replica)
+
+    def lost(self, request_id: str) -> None:
+        self.rows.lost(request_id)
+
+    def step(self, receipt: StepReceipt, engine: int = 0, moved: Sequence[str] = ()) -> None:
+        self.rows.add(receipt, engine, moved)
+        steps = self._steps[engine]
+        steps.add(receipt)
+        self.last = max(self.last, receipt.host_at)
+        if len(steps) >= STEPS_A_ROW_GROUP:
+            self.num_steps += steps.take().num_rows
+
+    def quiet_steps(self, quiet: QuietSteps, engine: int = 0) -> None:
+        self.rows.add_quiet(quiet, engine)
+        self._steps[engine].add_quiet(quiet)
+        self.last = max(self.last, quiet.host_ats[-1])
+
+    def finish(self, rejected: Mapping[str, str]) -> int:
+        """Requests that have a row."""
+        self.num_steps += sum(steps.take().num_rows for steps in self._steps)
+        return self.rows.table(rejected, [], {}).num_rows
+
+
+def in_memory(
+    workload: Workload, profile: Profile, spec: EngineSpec, replicas: int, router: str
+) -> tuple[float, int, float]:
     """Seconds, steps, simulated seconds."""
     begin = perf_counter()
-    rows = RequestRows(RequestHead(r.request_id, r.arrival_time, r.prompt_len) for r in workload.requests)
-    steps, num_steps, last = StepRows(rows.row), 0, 0
-
-    def tell(receipt: StepReceipt) -> None:
-        nonlocal last, num_steps
-        rows.add(receipt)
-        steps.add(receipt)
-        last = receipt.host_at
-        if len(steps) >= STEPS_A_ROW_GROUP:
-            num_steps += steps.take().num_rows
-
-    def tell_quiet(quiet: QuietSteps) -> None:
-        nonlocal last
-        rows.add_quiet(quiet)
-        steps.add_quiet(quiet)
-        last = quiet.host_ats[-1]
-
-    truth = Truth(workload)
-    scheduler = build(spec, tokens_of=truth.placeholders)
-    rejected = stream(requests_of(workload), truth, scheduler, ProfileCost(profile), tell, tell_quiet=tell_quiet)
-    num_steps += steps.take().num_rows
-    requests = rows.table(rejected, [])
-    assert requests.num_rows == len(workload.requests)
-    return perf_counter() - begin, num_steps, last / 1e9
+    truth, cost, sender, told = Truth(workload), ProfileCost(profile), Given(requests_of(workload)), InMemory(workload)
+    if replicas == 1:
+        told.new_engine(0, 0)
+        scheduler = build(spec, tokens_of=truth.placeholders)
+        rejected = stream(sender, truth, scheduler, cost, told.step, sent=told.sent, tell_quiet=told.quiet_steps)
+    else:
+        config = build(spec).config
+        engine = Engine(lambda: build(spec, tokens_of=truth.placeholders), cost, profile.kv.bytes_per_token)
+        front = Front(make("router", router, ROUTERS), [ReplicaSpec(i, "", config, cost=cost) for i in range(replicas)])
+        fleet = Fleet(FleetPlan(dict.fromkeys(range(replicas), engine), front), sender, truth, told)
+        fleet.run()
+        rejected = fleet.rejected
+    assert told.finish(rejected) == len(workload.requests)
+    return perf_counter() - begin, told.num_steps, told.last / 1e9
 
 
-def main(trace: str, settings: str, writes: str) -> None:
+def on_disk(folder: Path, workload: Workload, profile: Profile, spec: EngineSpec, replicas: int, router: str) -> float:
+    """Seconds for a whole run record."""
+    begin = perf_counter()
+    if replicas == 1:
+        simulate_run(folder, workload, profile, spec)
+    else:
+        fleet = equal_replicas(replicas, router)
+        simulate_fleet(folder, workload, fleet, members(fleet, folder, profile, spec))
+    return perf_counter() - begin
+
+
+def main(trace: str, settings: str, replicas: str, router: str) -> None:
     workload, _ = read_trace(Path(trace))
     given = json.loads(settings)
     profile = dynosim_profile(given["num_blocks"] * given["block_size"])
     spec = EngineSpec("vllm", settings=given)
     start_up = process_time()
-    seconds, steps, simulated = in_memory(workload, profile, spec)
+    seconds, steps, simulated = in_memory(workload, profile, spec, int(replicas), router)
     result = {"start_up_s": start_up, "seconds": seconds, "steps": steps, "simulated_s": simulated}
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if writes == "record":
-        with tempfile.TemporaryDirectory() as folder:
-            begin = perf_counter()
-            simulate_run(Path(folder) / "run", workload, profile, spec)
-            result["record_s"] = perf_counter() - begin
+    with tempfile.TemporaryDirectory() as folder:
+        result["record_s"] = on_disk(Path(folder) / "run", workload, profile, spec, int(replicas), router)
     print(json.dumps(result))
 
 

@@ -33,7 +33,7 @@ from serving.scale.registry import SCALERS
 from serving.schedule.contract import QuietSteps, SchedulerLike, StepReceipt
 from serving.schedule.engine import build
 from serving.schedule.scheduler import Scheduler
-from serving.schedule.spec import construct, make, split
+from serving.schedule.spec import part
 from sim.fleet.autoscale import Autoscale
 from sim.fleet.fleet import Fleet
 from sim.fleet.plan import Engine, Failure, FleetPlan, LinkSpec, Slowdown
@@ -230,7 +230,7 @@ def _plan(
         autoscale=None
         if autoscale is None
         else Autoscale(
-            _part("autoscaler", autoscale.scaler, SCALERS, Autoscaler),
+            part("autoscaler", autoscale.scaler, SCALERS, load_class, Autoscaler),
             autoscale.least,
             autoscale.most or len(members),
             nanoseconds(autoscale.every_s),
@@ -244,19 +244,8 @@ def _maybe(seconds: float | None) -> int | None:
 
 
 def _router(text: str) -> Router:
-    router: Router = _part("router", text, ROUTERS, Router)
+    router: Router = part("router", text, ROUTERS, load_class, Router)
     return router
-
-
-def _part(kind: str, text: str, classes: Mapping[str, type[Any]], base: type) -> Any:
-    """By name, or from a file."""
-    name, options = split(text)
-    loaded = load_class(name)
-    if loaded is None:
-        return make(kind, text, classes)
-    if not issubclass(loaded, base):
-        raise ConfigError(f"{name} is no {base.__name__}; let the class inherit from it")
-    return construct(name, loaded, options)
 
 
 def _scaler_of(fleet: FleetSpec) -> str:

@@ -21,7 +21,7 @@ def laws_json(record: RunRecord, laws: Sequence[Law]) -> dict[str, object]:
 
 def print_laws(record: RunRecord, laws: Sequence[Law]) -> None:
     """To stdout, as wide as the terminal, or 118 columns elsewhere."""
-    table = Table(caption="held against so many requests, steps or sums")
+    table = Table()
     for column in ("law", "held against", "", "what it says, and figures"):
         table.add_column(column, justify="right" if column == "held against" else "left")
     for law in laws:

@@ -63,14 +63,9 @@ class Fields:
     def wrong(self, text: str) -> WorkloadError:
         return WorkloadError(f"{self.where}: {text}")
 
-    def allow(self, known: Iterable[str], not_yet: Iterable[str] = ()) -> None:
-        """not_yet: names that mean something, but that nothing acts on in this version."""
-        names, later = list(known), list(not_yet)
+    def allow(self, known: Iterable[str]) -> None:
+        names = list(known)
         for name in self._values:
-            if name in later:
-                raise self.wrong(
-                    f"{name} is not acted on by this version; remove it, so that it is not ignored in silence"
-                )
             if name not in names:
                 raise self.wrong(f"unknown key {name!r}; {hint(name, names)}")
 

@@ -2,10 +2,10 @@
 
 
 def parts() -> None:
-    """List what an engine can be made of: presets, policies, reservations, eviction orders, admission controls.
+    """List what engines, fleets and workloads can be made of: presets, policies, eviction orders, routers, arrivals ...
 
-    Each with its options and their defaults, written as the options --policy, --reservation, --eviction, --admission
-    and --predictor take them.
+    Each with its options and their defaults, written as the options of simulate, execute and workload make take them;
+    an autoscaler as a fleet's TOML file does (docs/fleets.md).
 
     Example: servetwin parts
     """
@@ -13,12 +13,16 @@ def parts() -> None:
     from dataclasses import MISSING
     from typing import Any
 
+    from serving.route.registry import ROUTERS
+    from serving.scale.registry import SCALERS
     from serving.schedule.admission.registry import ADMISSIONS
     from serving.schedule.policies.registry import POLICIES
     from serving.schedule.presets import PRESETS
     from serving.schedule.spec import options_of
     from serving.state.eviction.registry import EVICTIONS
     from serving.state.reservation.registry import RESERVATIONS
+    from workloads.arrivals.registry import ARRIVALS
+    from workloads.lengths import LENGTHS
     from workloads.predict import PREDICTORS
 
     def default(field: Any) -> str:
@@ -35,6 +39,10 @@ def parts() -> None:
         "eviction": EVICTIONS,
         "admission": ADMISSIONS,
         "predictor": PREDICTORS,
+        "router": ROUTERS,
+        "autoscale": SCALERS,
+        "arrivals": ARRIVALS,
+        "lengths": LENGTHS,
     }
     for kind, classes in kinds.items():
         print(f"--{kind}")

@@ -15,7 +15,7 @@ from serving.schedule.policies.base import Policy
 from serving.schedule.policies.registry import POLICIES
 from serving.schedule.presets import PRESETS
 from serving.schedule.scheduler import Parts, Scheduler
-from serving.schedule.spec import construct, make, split
+from serving.schedule.spec import make, part
 from serving.schedule.steady import TokensOf
 from serving.state.eviction.base import Eviction
 from serving.state.eviction.registry import EVICTIONS
@@ -60,23 +60,15 @@ def build(
     Errors: ConfigError naming what is unknown, contradicts, or has no effect, and the nearest that is known.
     """
 
-    def part(kind: str, text: str, classes: Mapping[str, type[Any]], base: type | None = None) -> Any:
-        name, options = split(text)
-        loaded = load(name)
-        if loaded is None:
-            return make(kind, text, classes)
-        if base is not None and not issubclass(loaded, base):
-            raise ConfigError(f"{name} is no {base.__name__}; let the class inherit from it")
-        return construct(name, loaded, options)
-
     known("preset", spec.preset, PRESETS)
+    reservation, eviction, admission = spec.reservation, spec.eviction, spec.admission
     return build_scheduler(
         spec.preset,
-        part("policy", spec.policy, POLICIES, Policy),
+        part("policy", spec.policy, POLICIES, load, Policy),
         spec.settings,
-        reservation=part("reservation", spec.reservation, RESERVATIONS, Reservation) if spec.reservation else None,
-        eviction=part("eviction", spec.eviction, EVICTIONS) if spec.eviction else None,
-        admission=part("admission", spec.admission, ADMISSIONS, AdmissionControl) if spec.admission else None,
+        reservation=part("reservation", reservation, RESERVATIONS, load, Reservation) if reservation else None,
+        eviction=part("eviction", eviction, EVICTIONS, load) if eviction else None,
+        admission=part("admission", admission, ADMISSIONS, load, AdmissionControl) if admission else None,
         cost=cost,
         refuses_impossible=refuses_impossible,
         tokens_of=tokens_of,

@@ -5,7 +5,7 @@ spelled.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -38,6 +38,19 @@ def make(kind: str, text: str, classes: Mapping[str, type[T]]) -> T:
     """The part that the text describes. Errors: ConfigError naming part and option."""
     name, options = split(text)
     return construct(name, classes[known(kind, name, classes)], options)
+
+
+def part(
+    kind: str, text: str, classes: Mapping[str, type[T]], load: Callable[[str], type | None], base: type | None = None
+) -> T:
+    """As make(), or of a class that load() finds. Errors: ConfigError, also for a class that is no `base`."""
+    name, options = split(text)
+    loaded = load(name)
+    if loaded is None:
+        return make(kind, text, classes)
+    if base is not None and not issubclass(loaded, base):
+        raise ConfigError(f"{name} is no {base.__name__}; let the class inherit from it")
+    return construct(name, loaded, options)
 
 
 def construct(name: str, part: type[T], options: Mapping[str, Any]) -> T:
