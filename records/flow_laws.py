@@ -146,10 +146,8 @@ def _sum(values: Ints) -> int:
 
 
 def _resting(arrays: RunArrays, engines: Engines) -> Law:
-    """No law for all: a policy may hold requests back, and to complete a step takes time. So nothing here is broken."""
-    says = (
-        "time in which nothing ran though a request waited: 0 where no policy holds back and completing takes no time"
-    )
+    """A policy may hold requests back, and completing a step takes time: a figure, which nothing breaks."""
+    says = "a figure, no law: time in which nothing ran though a request waited"
     if any(places.waiting is None for _, places in engines):
         return Law("resting", says, 0, remark=_ROUTED)
     rest, overhead, longest = 0, 0, (0, "")

@@ -164,9 +164,11 @@ def test_the_recursions_wait_as_theory_says(name: str) -> None:
 def test_the_simulator_waits_as_theory_says(name: str) -> None:
     oracle = ORACLES[name]
     jobs = jobs_of(name, oracle)
-    found = estimate(jobs, served(jobs, oracle.station), oracle)
+    services = served(jobs, oracle.station)
+    found = estimate(jobs, services, oracle)
     words = told(name, found, oracle.theory, oracle.num)
     print(f"\nsimulator, {words}")
+    assert services == oracle.recursion(jobs)
     assert found.agrees(oracle.theory), words
 
 
@@ -206,18 +208,18 @@ def test_several_servers_wait_as_theory_says(
 
 @pytest.mark.skipif(not FULL, reason="minutes of simulation: ORACLES=full, or make oracles")
 @pytest.mark.parametrize(
-    ("router", "wanted", "load", "servers"),
+    ("router", "wanted", "load", "servers", "num"),
     [
-        ("central-queue", theory.erlang_c, 0.8, 4),
-        ("central-queue", theory.erlang_c, 0.7, 8),
-        ("round-robin", theory.round_robin_exponential, 0.8, 4),
+        ("central-queue", theory.erlang_c, 0.8, 4, 400_000),
+        ("central-queue", theory.erlang_c, 0.7, 8, 700_000),
+        ("round-robin", theory.round_robin_exponential, 0.8, 4, 400_000),
     ],
 )
 def test_simulated_fleets_wait_as_theory_says(
-    router: str, wanted: Callable[[float, int], float], load: float, servers: int
+    router: str, wanted: Callable[[float, int], float], load: float, servers: int, num: int
 ) -> None:
     rate = load * servers
-    oracle = ORACLES["M/M/1"]._replace(theory=wanted(rate, servers), rate=rate / FINE, num=400_000)
+    oracle = ORACLES["M/M/1"]._replace(theory=wanted(rate, servers), rate=rate / FINE, num=num)
     jobs = jobs_of(f"{router} {servers}", oracle)
     services = [placement.service for placement in served_by_fleet(jobs, oracle.station, servers, router)]
     found = estimate(jobs, services, oracle)
