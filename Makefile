@@ -2,6 +2,7 @@
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
+# make oracles   the simulator against queueing theory, in full: 200 seeds a setting, and long runs; about 20 minutes
 # make mutants   change serving/schedule and serving/state in every small way: do the tests notice? Takes an hour
 # make setup     the environment in .venv; every target calls it, and it does nothing when up to date
 # make format    let ruff rewrite the code;   make lock   remake requirements.lock;   make clean
@@ -23,7 +24,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators mutants format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -88,6 +89,9 @@ bench-simulators: setup
 	    venv=".venv-rivals/$${rival%%:*}"; [ -x "$$venv/bin/python" ] || { "$(PYTHON)" -m venv "$$venv" && \
 	    "$$venv/bin/pip" install -qq --disable-pip-version-check "$${rival#*:}"; } || exit 1; done
 	@$(BIN)/python benchmarks/simulators.py $(if $(TRACE),--trace "$(TRACE)")
+
+oracles: setup
+	@ORACLES=full $(BIN)/python -m pytest -q -s -o timeout=3600 tests/sim/queueing
 
 # mutmut brings a screen of its own and a parser, which nothing else here needs: it lives in an environment apart.
 mutants:

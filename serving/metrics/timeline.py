@@ -111,9 +111,9 @@ class Timekeeper:
                 track.last_host = receipt.host_at
                 track.token_times.extend([receipt.delivered_at] * accepted)
         for request_id in outcome.finished:
+            _catch_up(tracks[request_id])
             if request_id not in moved:
                 tracks[request_id].finished_on = engine
-                _catch_up(tracks[request_id])
 
     def add_quiet(self, steps: QuietSteps, engine: int = 0) -> None:
         counted = self._change(engine, steps.left, steps.joined)

@@ -110,7 +110,7 @@ class Fleet:
             live = self._live[request.request_id]
             live.places += 1
             if live.source is not None:
-                self._env.process(self._bring(live, request, index))
+                self._env.process(self._bring(live, request, index, live.places, live.source))
                 continue
             outputs = len(request.output_token_ids) + 1
             if self._plan.engines[index].role == "prefill" and request.max_tokens > outputs:
@@ -123,11 +123,11 @@ class Fleet:
         up.replica.submit(request)
         self._witness.placed(request.request_id, index)
 
-    def _bring(self, live: _Live, request: Request, index: int) -> Generator[simpy.Event, Any, None]:
-        """Its KV over the link, then the request itself."""
-        place, source = live.places, live.source
+    def _bring(
+        self, live: _Live, request: Request, index: int, place: int, source: int
+    ) -> Generator[simpy.Event, Any, None]:
+        """Its KV over the link from replica `source`, then the request itself. place: the how many-th of the request."""
         assert self._link is not None
-        assert source is not None
         yield from self._link.transfer(request.num_received * self._plan.engines[source].kv_bytes_per_token)
         if live.places == place and live.source == source:  # neither end has failed meanwhile
             live.source = None
