@@ -78,13 +78,14 @@ class RecordedScheduler:
     def quiet_steps(self) -> QuietSteps | None:
         return self._scheduler.quiet_steps()
 
-    def advance(self, steps: QuietSteps) -> None:
-        self._scheduler.advance(steps)
+    def advance(self, steps: QuietSteps) -> QuietSteps:
+        steps = self._scheduler.advance(steps)
         self._change(steps.left, steps.joined)
         for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
             step_id = steps.step_id + i
             self._log.append(("schedule", schedule_at, step_id, None))
             self._log.append(("complete", host_at, step_id, self._next_tokens()))
+        return steps
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()

@@ -2,21 +2,26 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from records.profile_cost import Ints
 from records.schema import STEP_LISTS, STEPS
 from serving.cost import StepFeatures, features
 from serving.errors import InvariantError
 from serving.schedule.contract import Joined, Plan, QuietSteps, Snapshot, StepReceipt
 
 _TIMES = ("schedule_s", "launch_s", "host_s", "delivered_s")
-_ONES = ("batch_tokens", "batch_samples", "batch_accepted")  # of a counted decode
 _ONE_A_STEP = ("tail_wastes", "schedule_ats", "launch_ats", "host_ats", "delivered_ats")
 _NUMBERS = ("step_id", *StepFeatures.names(), *Snapshot._fields)
+_BATCH = ("batch_request", "batch_start", "batch_tokens", "batch_samples", "batch_accepted")
+_ONES = _BATCH[2:]  # of a counted decode
+_TYPES = {field.name: field.type for field in STEP_LISTS}
+_RARE = tuple(name for name in _TYPES if name not in _BATCH)
+_STORED = _NUMBERS.index("kv_tokens_stored")
+MOST_ENTRIES = 2**31
 
 
 class StepRows:
@@ -29,7 +34,6 @@ class StepRows:
         self._engine = {"replica": replica, "life": life}
         self._row = row
         self._members = _Members()
-        self._lists = {field.name: _Lists(field) for field in STEP_LISTS}
         self._clear()
 
     def _clear(self) -> None:
@@ -37,8 +41,14 @@ class StepRows:
         self._counts = array("q")  # of each segment: its steps, and tokens that each of them adds to those before
         self._growth = array("q")
         self._numbers = array("q")  # _NUMBERS of its first step
+        self._counted = array("q")  # decodes that each of its steps counts, and requests that it lists
+        self._listed = array("q")
         self._instants = {name: array("q") for name in _TIMES}  # of each step
         self._tail_wastes = array("q")
+        self._rows, self._starts = array("i"), array("i")  # of counted decodes: of each segment once
+        self._shifts = array("q")  # what to add to these starts in its first step
+        self._batch = {name: array("i") for name in _BATCH}  # of listed requests
+        self._rare = {name: _Rare() for name in _RARE}
 
     def __len__(self) -> int:
         """Steps since the last take()."""
@@ -46,41 +56,91 @@ class StepRows:
 
     def add(self, receipt: StepReceipt) -> None:
         """Errors: InvariantError where the step names a request that is not among those of the run."""
-        plan, snapshot, instants = receipt.plan, receipt.snapshot, self._instants
-        self._num_steps += 1
-        self._counts.append(1)
-        self._growth.append(0)
+        plan, outcome, snapshot, instants = receipt.plan, receipt.outcome, receipt.snapshot, self._instants
         self._numbers.extend((plan.step_id, *features(plan), *snapshot))
         instants["schedule_s"].append(receipt.schedule_at)
         instants["launch_s"].append(receipt.launch_at)
         instants["host_s"].append(receipt.host_at)
         instants["delivered_s"].append(receipt.delivered_at)
         self._tail_wastes.append(snapshot.kv_tail_waste)
+        row, decodes = self._row, plan.decodes
         try:
-            self._add_lists(receipt)
+            if decodes is not None:
+                self._members.change(decodes.left, decodes.joined, row)
+            self._segment(1, 0, decodes is not None and decodes.num_seqs > 0, len(plan.request_ids))
+            if plan.request_ids:
+                batch = self._batch
+                batch["batch_request"].extend([row[r] for r in plan.request_ids])
+                batch["batch_start"].extend(plan.starts)
+                batch["batch_tokens"].extend(plan.num_tokens)
+                batch["batch_samples"].extend(plan.samples)
+                batch["batch_accepted"].extend(outcome.num_accepted)
+            self._add_changes(plan)
+            if outcome.finished:
+                self._add_rare("finished", [row[r] for r in outcome.finished])
+                self._members.drop(outcome.finished)
         except KeyError as error:
             raise InvariantError(f"a step names request {error}, which is not among the requests of the run") from error
+        self._num_steps += 1
 
     def add_quiet(self, steps: QuietSteps) -> None:
-        if steps.released and len(steps.host_ats) > 1:
-            for part in split_quiet(steps, 1):
-                self.add_quiet(part)
-            return
         count, num, before, instants = len(steps.host_ats), steps.num_seqs, steps.before, self._instants
-        self._num_steps += count
-        self._counts.append(count)
-        self._growth.append(num)
-        snapshot = before._replace(kv_tokens_stored=before.kv_tokens_stored + num)
-        self._numbers.extend((steps.step_id, num, num, num, 0, 0, 0, 0, steps.context, *snapshot))
-        instants["schedule_s"].fromlist(steps.schedule_ats)
-        instants["launch_s"].fromlist(steps.launch_ats)
-        instants["host_s"].fromlist(steps.host_ats)
-        instants["delivered_s"].fromlist(steps.delivered_ats)
-        self._tail_wastes.fromlist(steps.tail_wastes)
+        self._numbers.extend((steps.step_id, num, num, num, 0, 0, 0, 0, steps.context, *before))
+        self._numbers[_STORED - len(_NUMBERS)] += num
+        instants["schedule_s"].extend(steps.schedule_ats)
+        instants["launch_s"].extend(steps.launch_ats)
+        instants["host_s"].extend(steps.host_ats)
+        instants["delivered_s"].extend(steps.delivered_ats)
+        self._tail_wastes.extend(steps.tail_wastes)
         self._members.change(steps.left, steps.joined, self._row)
-        self._add_counted(count)
-        for name, lists in self._lists.items():
-            lists.add([self._row[r] for r in steps.released] if name == "released" else [])
+        self._segment(count, num, True, 0)
+        if steps.released:
+            self._add_rare("released", [self._row[r] for r in steps.released])
+        self._num_steps += count
+
+    def _segment(self, count: int, growth: int, counts_decodes: bool, num_listed: int) -> None:
+        members = self._members
+        self._counts.append(count)
+        self._growth.append(growth)
+        self._listed.append(num_listed)
+        if not counts_decodes:
+            self._counted.append(0)
+            self._shifts.append(0)
+            return
+        self._counted.append(len(members.rows))
+        self._shifts.append(members.steps)
+        self._rows.extend(members.rows)
+        self._starts.extend(members.starts)
+        members.steps += count
+
+    def _add_changes(self, plan: Plan) -> None:
+        row, add = self._row, self._add_rare
+        if plan.admitted:
+            add("admitted", [row[a.request_id] for a in plan.admitted])
+            add("admitted_cached", [a.num_cached for a in plan.admitted])
+        if plan.preempted:
+            add("preempted", [row[r] for r in plan.preempted])
+        if plan.released:
+            add("released", [row[r] for r in plan.released])
+        if plan.new_blocks:
+            holders: list[int] = []
+            blocks: list[int] = []
+            for request_id, block_ids in plan.new_blocks:
+                holders += [row[request_id]] * len(block_ids)
+                blocks += block_ids
+            add("block_request", holders)
+            add("block_id", blocks)
+        if plan.copies:
+            add("copy_to_host", [copy.to_host for copy in plan.copies])
+            add("copy_block", [copy.block_id for copy in plan.copies])
+            add("copy_host_block", [copy.host_block_id for copy in plan.copies])
+
+    def _add_rare(self, name: str, values: Sequence[int]) -> None:
+        """Of the next step."""
+        rare = self._rare[name]
+        rare.steps.append(self._num_steps)
+        rare.lengths.append(len(values))
+        rare.values.extend(values)
 
     def take(self) -> pa.Table:
         """The rows since the last call."""
@@ -88,7 +148,7 @@ class StepRows:
         segments = np.frombuffer(self._numbers, dtype=np.int64).reshape(len(counts), len(_NUMBERS))
         columns = {name: segments[:, i].repeat(counts) for i, name in enumerate(_NUMBERS)}
         before = np.arange(self._num_steps) - (counts.cumsum() - counts).repeat(counts)  # steps of the same segment
-        growth = np.frombuffer(self._growth, dtype=np.int64).repeat(counts)
+        growth = np.array(self._growth, dtype=np.int64).repeat(counts)
         tails = np.array(self._tail_wastes, dtype=np.int64)
         columns["step_id"] += before
         columns["decode_context"] += before * growth
@@ -98,51 +158,65 @@ class StepRows:
         arrays = {name: pa.array(column) for name, column in columns.items()}
         arrays |= {name: pa.array(np.full(self._num_steps, n, np.int32)) for name, n in self._engine.items()}
         arrays |= {name: pa.array(np.array(at, dtype=np.int64) / 1e9) for name, at in self._instants.items()}
-        arrays |= {name: lists.take(counts) for name, lists in self._lists.items()}
+        arrays |= self._batch_lists(counts, before)
+        arrays |= {name: rare.take(name, self._num_steps) for name, rare in self._rare.items()}
         self._clear()
         return pa.Table.from_arrays([arrays[name] for name in STEPS.names], schema=STEPS)
 
-    def _add_lists(self, receipt: StepReceipt) -> None:
-        plan, outcome, lists, row = receipt.plan, receipt.outcome, self._lists, self._row
-        if plan.decodes is not None:
-            self._members.change(plan.decodes.left, plan.decodes.joined, row)
-            if plan.decodes.num_seqs:
-                self._add_counted(1)
-        lists["batch_request"].add([row[r] for r in plan.request_ids])
-        lists["batch_start"].add(list(plan.starts))
-        lists["batch_tokens"].add(list(plan.num_tokens))
-        lists["batch_samples"].add(list(plan.samples))
-        lists["batch_accepted"].add(list(outcome.num_accepted))
-        lists["finished"].add([row[r] for r in outcome.finished])
-        self._add_changes(plan)
-        if plan.decodes is not None:
-            self._members.drop(outcome.finished)
+    def _batch_lists(self, counts: Ints, before: Ints) -> dict[str, pa.Array]:
+        """Each step's list: the decodes that it counts, then what it lists."""
+        counted, listed = (np.array(n, dtype=np.int64) for n in (self._counted, self._listed))
+        widths = counted.repeat(counts)
+        ends = np.cumsum(widths + listed.repeat(counts))
+        if len(ends) and ends[-1] >= MOST_ENTRIES:
+            raise InvariantError(f"a list column of steps.parquet has {ends[-1]} entries; its offsets are 32 bits")
+        listed_at = _places(ends - listed.repeat(counts), listed.repeat(counts))
+        counted_at = _places(ends - listed.repeat(counts) - widths, widths)
+        # Entry k of a step's counted decodes is entry k of its segment.
+        source = _places((counted.cumsum() - counted).repeat(counts), widths)
+        shift = (np.array(self._shifts, dtype=np.int64).repeat(counts) + before).repeat(widths)
+        total, lists = int(ends[-1]) if len(ends) else 0, {}
+        for name in _BATCH:
+            values = np.ones(total, dtype=np.intc)
+            values[listed_at] = np.frombuffer(self._batch[name], dtype=np.intc)
+            if name not in _ONES:
+                own = np.frombuffer(self._rows if name == "batch_request" else self._starts, dtype=np.intc)[source]
+                values[counted_at] = own if name == "batch_request" else own + shift
+            lists[name] = _lists(name, values, ends)
+        return lists
 
-    def _add_counted(self, count: int) -> None:
-        """Rows of so many steps begin with the members."""
-        lists, members = self._lists, self._members
-        lists["batch_request"].begin(members.rows, count)
-        lists["batch_start"].begin(members.starts, count, members.steps)
-        for name in _ONES:
-            lists[name].begin(members.ones, count)
-        members.steps += count
 
-    def _add_changes(self, plan: Plan) -> None:
-        lists, row = self._lists, self._row
-        lists["admitted"].add([row[a.request_id] for a in plan.admitted])
-        lists["admitted_cached"].add([a.num_cached for a in plan.admitted])
-        lists["preempted"].add([row[r] for r in plan.preempted])
-        lists["released"].add([row[r] for r in plan.released])
-        holders: list[int] = []
-        blocks: list[int] = []
-        for request_id, block_ids in plan.new_blocks:
-            holders += [row[request_id]] * len(block_ids)
-            blocks += block_ids
-        lists["block_request"].add(holders)
-        lists["block_id"].add(blocks)
-        lists["copy_to_host"].add([copy.to_host for copy in plan.copies])
-        lists["copy_block"].add([copy.block_id for copy in plan.copies])
-        lists["copy_host_block"].add([copy.host_block_id for copy in plan.copies])
+class _Rare:
+    """A list that is empty in most steps: of the others, which step, how many values, and these."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.lengths = array("q")
+        self.values = array("i")
+
+    def take(self, name: str, num_steps: int) -> pa.Array:
+        lengths = np.zeros(num_steps, dtype=np.int64)
+        lengths[np.frombuffer(self.steps, dtype=np.int64)] = np.frombuffer(self.lengths, dtype=np.int64)
+        return _lists(name, np.array(self.values, dtype=np.intc), lengths.cumsum())
+
+
+def _lists(name: str, values: np.ndarray, ends: Ints) -> pa.Array:
+    """ends: of each step's list in values."""
+    kind = _TYPES[name]
+    offsets = np.zeros(len(ends) + 1, dtype=np.int32)
+    offsets[1:] = ends
+    of_bools = kind.value_type == pa.bool_()
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(values.astype(np.bool_) if of_bools else values, kind.value_type), type=kind
+    )
+
+
+def _places(begins: Ints, lengths: Ints) -> Ints:
+    """The numbers from begins[i] on, lengths[i] of them, one i after the other."""
+    ends = lengths.cumsum()
+    total = int(ends[-1]) if len(ends) else 0
+    places: Ints = np.arange(total, dtype=np.int64) + (begins - ends + lengths).repeat(lengths)
+    return places
 
 
 class _Members:
@@ -154,7 +228,6 @@ class _Members:
     def __init__(self) -> None:
         self.rows = array("i")
         self.starts = array("i")
-        self.ones = array("i")
         self.steps = 0
         self._order: dict[str, int] = {}
         self._orders = array("q")
@@ -165,7 +238,6 @@ class _Members:
         for request_id, start, _ in joined:
             self.rows.append(row[request_id])
             self.starts.append(start - self.steps)
-            self.ones.append(1)
             self._order[request_id] = self._num_joined
             self._orders.append(self._num_joined)
             self._num_joined += 1
@@ -176,59 +248,13 @@ class _Members:
             order = self._order.pop(request_id, None)
             if order is not None:
                 i = bisect_left(self._orders, order)
-                del self.rows[i], self.starts[i], self._orders[i], self.ones[-1]
-
-
-class _Lists:
-    """A list column under construction. Of a segment of several steps, each step's list is as long as the first's."""
-
-    def __init__(self, field: pa.Field) -> None:
-        self._type = field.type
-        self._clear()
-
-    def _clear(self) -> None:
-        self._values = array("i")
-        self._lengths = array("i")  # of a step's list, by segment
-        self._begun = 0
-        self._shifts: list[tuple[int, int, int, int]] = []
-
-    def begin(self, values: "array[int]", count: int, shift: int | None = None) -> None:
-        """The next segment's lists begin with these; each plus shift in its first step, shift + 1 in its second, ..."""
-        if shift is not None:
-            self._shifts.append((len(self._values), len(values), count, shift))
-        self._values.extend(values * count)
-        self._begun = len(values)
-
-    def add(self, values: list[int]) -> None:
-        """The rest of the segment's lists; not empty for a segment of one step only."""
-        self._values.fromlist(values)
-        self._lengths.append(self._begun + len(values))
-        self._begun = 0
-
-    def take(self, counts: "np.ndarray[Any, np.dtype[np.int64]]") -> pa.Array:
-        """counts: steps of each segment."""
-        ends = np.zeros(int(counts.sum()) + 1, dtype=np.int64)
-        np.cumsum(np.array(self._lengths, dtype=np.int64).repeat(counts), out=ends[1:])
-        if ends[-1] >= 2**31:
-            raise InvariantError(f"a list column of steps.parquet has {ends[-1]} entries; its offsets are 32 bits")
-        values = np.array(self._values, dtype=np.intc)
-        for begin, width, count, shift in self._shifts:
-            rows = values[begin : begin + width * count].reshape(count, width)
-            rows += np.arange(shift, shift + count, dtype=np.intc)[:, np.newaxis]
-        is_bool = self._type.value_type == pa.bool_()
-        lists = pa.ListArray.from_arrays(
-            pa.array(ends.astype(np.int32)),
-            pa.array(values.astype(np.bool_) if is_bool else values, self._type.value_type),
-            type=self._type,
-        )
-        self._clear()
-        return lists
+                del self.rows[i], self.starts[i], self._orders[i]
 
 
 def split_quiet(steps: QuietSteps, count: int) -> tuple[QuietSteps, QuietSteps]:
     """The first so many, and the rest."""
     if len(steps.host_ats) <= count:
-        return steps, steps._replace(host_ats=[])
+        return steps, steps._replace(host_ats=array("q"))
     tokens = count * steps.num_seqs
     first = steps._replace(**{name: getattr(steps, name)[:count] for name in _ONE_A_STEP})
     rest = steps._replace(

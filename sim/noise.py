@@ -7,6 +7,9 @@ numbers), as far as their steps can be compared at all.
 from bisect import bisect_right
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from records.profile import RESIDUAL_SHARES, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import ConfigError
@@ -27,18 +30,20 @@ class StepNoise:
             raise ConfigError(f"the profile has no quantiles of its residuals ({lacking[0]} steps): calibrate again")
         self._quantiles = {kind: _quantiles(residual, kind) for kind in ("prefill", "decode", "mixed")}
         self._random = stream(seed, name)
-        self._first = 0
-        self._draws: list[float] = self._random.random(_AT_ONCE).tolist()
+        self._draws: list[float] = []
+
+    def factors(self, step_id: int, step: StepFeatures, count: int) -> NDArray[np.float64]:
+        """factor() of so many steps of this shape, one after the other."""
+        return np.array([self.factor(step_id + i, step) for i in range(count)])
 
     def factor(self, step_id: int, step: StepFeatures) -> float:
-        """Of the execution time. Steps are asked for in order, each as often as one likes."""
-        while step_id >= self._first + _AT_ONCE:
-            self._first += _AT_ONCE
-            self._draws = self._random.random(_AT_ONCE).tolist()
+        """Of the execution time. Steps are asked for in any order, each as often as one likes."""
+        while step_id >= len(self._draws):
+            self._draws += self._random.random(_AT_ONCE).tolist()
         kind = (
             "decode" if not step.num_prefill_seqs else "mixed" if step.num_prefill_seqs < step.num_seqs else "prefill"
         )
-        return 1.0 + _at(self._draws[step_id - self._first], self._quantiles[kind])
+        return 1.0 + _at(self._draws[step_id], self._quantiles[kind])
 
 
 def _quantiles(residual: Mapping[str, ResidualNoise], kind: str) -> tuple[float, ...]:

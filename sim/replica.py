@@ -12,17 +12,22 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import simpy
 
-from records.profile_cost import decode_costs
+from records.profile_cost import decode_times
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import RequestError
-from serving.request import Request
+from serving.request import NEVER, Request
 from serving.schedule.contract import Idle, Plan, QuietSteps, SchedulerLike, Snapshot, StepReceipt
+from sim.ahead import Ahead
 from sim.endings import Endings
 from sim.noise import StepNoise
 from sim.order import At, Order
 from workloads.truth import Truth
+
+MOST_AHEAD = 512
+"""Steps worked out at once: some are for nothing, where something happens earlier."""
 
 
 class _Step(NamedTuple):
@@ -38,8 +43,9 @@ class Replica:
     """tell: gets a receipt for each step that ran, in order. refused: gets who could never be served here, and why.
 
     plain: an event for everything. Otherwise the replica's own clock runs ahead, without events, for as long as
-    nothing else happens in the environment. tell_quiet: gets the quiet steps, which have no receipts then.
-    noise: of execution times. may_stop: whether stop() may be called: no step may be over before it can be lost then.
+    nothing else happens in the environment. tell_quiet: gets the quiet steps, which have no receipts then. noise: of
+    execution times. alone: nothing but arrivals happens beside it; otherwise it sleeps through quiet steps, until they
+    are over or submit(), stop() or slow_down() is called.
     """
 
     def __init__(
@@ -53,11 +59,9 @@ class Replica:
         plain: bool = False,
         tell_quiet: Callable[[QuietSteps], None] | None = None,
         noise: StepNoise | None = None,
-        may_stop: bool = False,
+        alone: bool = True,
     ) -> None:
         self.now = int(env.now)
-        self.slowdown = 1.0
-        """Factor of execution times, of the steps that are launched from now on."""
         self._env = env
         self._scheduler = scheduler
         self._cost = cost
@@ -67,7 +71,10 @@ class Replica:
         self._tell_quiet = tell_quiet
         self._plain = plain
         self._noise = noise
-        self._may_stop = may_stop
+        self._alone = alone
+        self._slowdown = 1.0
+        self._ahead: Ahead | None = None  # while it sleeps
+        self._wake = env.event()
         self._endings = Endings(truth)
         self._inbox: list[Request] = []
         self._arrived = env.event()
@@ -75,12 +82,31 @@ class Replica:
 
     def submit(self, request: Request) -> None:
         self._inbox.append(request)
-        if not self._arrived.triggered:
+        if self._ahead is not None:
+            self._ahead.keep(max(1, self._ahead.begun_before(int(self._env.now))))
+            self._wake_at_end(self._ahead)
+        elif not self._arrived.triggered:
             self._arrived.succeed()
 
     def stop(self) -> None:
         """It fails: the steps in flight are lost, and nothing comes from it any more."""
+        if self._ahead is not None:
+            ahead, now = self._ahead, int(self._env.now)
+            begun, over = ahead.begun_before(now), ahead.over_at(now)
+            begin = ahead.begin_of(over) if over < begun else None
+            if over:
+                ahead.keep(over)
+                self._settle(ahead)
+            if begin is not None:
+                self._scheduler.schedule(begin)  # the step that is lost
         self._process.interrupt()
+
+    def slow_down(self, factor: float) -> None:
+        """Execution takes so many times as long, of steps that are launched from now on."""
+        self._slowdown = factor
+        if self._ahead is not None:
+            self._ahead.slow_down(int(self._env.now), factor)
+            self._wake_at_end(self._ahead)
 
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:
         with suppress(simpy.Interrupt):
@@ -94,7 +120,13 @@ class Replica:
             if not self._is_alone_until(self.now):
                 yield self._at(self.now, Order.DECISION)  # whatever else happens at this instant comes before
             self._take_arrivals()
-            if self._tell_quiet is not None and not in_flight and self._run_quiet(self._tell_quiet):
+            if not in_flight and (ahead := self._look_ahead()) is not None:
+                if not self._alone and not self._is_alone_until(ahead.end):
+                    self._ahead, self._wake = ahead, self._env.event()
+                    self._wake_at_end(ahead)
+                    yield self._wake
+                    self._ahead = None
+                self._settle(ahead)
                 if not self._is_alone_until(self.now):
                     yield self._at(self.now, Order.DECISION)
                 continue
@@ -129,7 +161,7 @@ class Replica:
         """Execution time with noise, on a machine as slow as it is now."""
         if self._noise is not None:
             execute = round(execute * self._noise.factor(step_id, shape))
-        return execute if self.slowdown == 1.0 else round(execute * self.slowdown)
+        return execute if self._slowdown == 1.0 else round(execute * self._slowdown)
 
     def _complete(self, step: _Step, host_at: int) -> StepReceipt:
         plan, scheduler = step.plan, self._scheduler
@@ -139,38 +171,45 @@ class Replica:
         delivered_at = host_at + (self._cost.return_time(step.shape) if delivers else 0)
         return StepReceipt(plan, outcome, step.snapshot, step.schedule_at, step.launch_at, host_at, delivered_at)
 
-    def _run_quiet(self, tell: Callable[[QuietSteps], None]) -> bool:
-        """The quiet steps that begin before anything else happens around it. Returns whether there were any."""
+    def _look_ahead(self) -> Ahead | None:
+        """The quiet steps that come next; those that begin before anything else happens, if it is alone."""
+        until = int(min(self._env.peek(), NEVER)) if self._alone else NEVER
+        if self._tell_quiet is None or until <= self.now:
+            return None
         steps = self._scheduler.quiet_steps()
         if steps is None:
-            return False
-        num, context, now, anything_else = steps.num_seqs, steps.context, self.now, self._env.peek()
-        shape = StepFeatures(num, num, num, 0, 0, 0, 0, context)
-        costs = decode_costs(self._cost, shape)
-        exact = self._noise is None and self.slowdown == 1.0
-        for i in range(self._endings.limit(steps)):
-            if now >= anything_else:
-                break
-            schedule, execute, return_, complete = costs(context)
-            if not exact:
-                execute = self._factor(steps.step_id + i, shape, execute)
-            launch_at = now + schedule
-            host_at = launch_at + execute
-            if self._may_stop and host_at >= anything_else:
-                break
-            steps.schedule_ats.append(now)
-            steps.launch_ats.append(launch_at)
-            steps.host_ats.append(host_at)
-            steps.delivered_ats.append(host_at + return_)
-            now = host_at + complete
-            context += num
-        if not steps.host_ats:
-            return False
-        self.now = now
-        self._scheduler.advance(steps)
-        self._endings.advance(len(steps.host_ats))
-        tell(steps)
-        return True
+            return None
+        now, num, count = self.now, steps.num_seqs, min(self._endings.limit(steps), MOST_AHEAD)
+        shape = StepFeatures(num, num, num, 0, 0, 0, 0, steps.context)
+        if count < 1:
+            return None
+        if until < NEVER:  # later steps read more context: without noise they take no less time
+            count = min(count, 1 + (until - now) // (1 + self._cost.execute_time(shape)))
+        times = decode_times(self._cost, shape, count)
+        if self._noise is not None:
+            noisy = np.rint(times.execute * self._noise.factors(steps.step_id, shape, count)).astype(np.int64)
+            times = times._replace(execute=noisy)
+        ahead = Ahead(steps, times, now, self._slowdown)
+        ahead.keep(ahead.begun_before(until))
+        return ahead
+
+    def _settle(self, ahead: Ahead) -> None:
+        """They are over."""
+        self.now = ahead.end
+        self._endings.advance(len(ahead))
+        assert self._tell_quiet is not None
+        self._tell_quiet(self._scheduler.advance(ahead.steps()))
+
+    def _wake_at_end(self, ahead: Ahead) -> None:
+        end, wake = ahead.end, self._wake
+
+        def ring(event: simpy.Event) -> None:
+            if self._ahead is ahead and ahead.end == end and not wake.triggered:
+                wake.succeed()
+
+        event = At(self._env, end, Order.DECISION)
+        assert event.callbacks is not None
+        event.callbacks.append(ring)
 
     def _is_alone_until(self, at: int) -> bool:
         """Set the clock ahead if nothing else happens until then, `at` included."""

@@ -9,6 +9,7 @@ such a step is being scheduled and prepared, else to queue. `return` is from the
 the token. After that an instant belongs to decode until the last token is on the host, then to stream.
 """
 
+from array import array
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -55,8 +56,8 @@ class Timeline(NamedTuple):
 class _Counted:
     """The steps of an engine that counted decodes (serving/schedule/counting.py): integer nanoseconds."""
 
-    hosts: list[int] = field(default_factory=list)
-    delivered: list[int] = field(default_factory=list)
+    hosts: "array[int]" = field(default_factory=lambda: array("q"))
+    delivered: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ this order: completions, aborts, arrivals (by request id), timers.
 What passes is immutable: named tuples, which cost a third of a frozen dataclass to make, several times a step.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -146,7 +147,7 @@ class QuietSteps(NamedTuple):
     step_id, context: of the first; each later step has the next number, and num_seqs tokens of context more.
     left, joined, released: as the plan of the first would have them; the others have none.
     before: the engine before the first. most: how many there are before something happens in the engine.
-    The lists have an entry a step that ran, as in StepReceipt and Snapshot; they are empty until it did.
+    The arrays have an entry a step that ran, as in StepReceipt and Snapshot; they are empty until it did.
     """
 
     step_id: int
@@ -157,11 +158,11 @@ class QuietSteps(NamedTuple):
     released: tuple[str, ...]
     before: Snapshot
     most: int
-    schedule_ats: list[int]
-    launch_ats: list[int]
-    host_ats: list[int]
-    delivered_ats: list[int]
-    tail_wastes: list[int]
+    schedule_ats: "array[int]"
+    launch_ats: "array[int]"
+    host_ats: "array[int]"
+    delivered_ats: "array[int]"
+    tail_wastes: "array[int]"
 
 
 class SchedulerLike(Protocol):
@@ -184,8 +185,8 @@ class SchedulerLike(Protocol):
     def quiet_steps(self) -> QuietSteps | None:
         """What quiet steps lie ahead between two steps; None: there are none, or it does not count decodes."""
 
-    def advance(self, steps: QuietSteps) -> None:
-        """The world has run these: the next quiet steps, as many as have instants. Fills in tail_wastes."""
+    def advance(self, steps: QuietSteps) -> QuietSteps:
+        """The world has run these: the next quiet steps, as many as have instants. Returns them with tail_wastes."""
 
     def snapshot(self) -> Snapshot: ...
 

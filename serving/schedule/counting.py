@@ -5,6 +5,7 @@ something other than decode; the world says who ended. As soon as a decode is mo
 somebody gives way) the step is listed in full.
 """
 
+from array import array
 from collections.abc import Sequence
 
 from serving.component import Component
@@ -47,18 +48,29 @@ class CountingScheduler(Scheduler):
         most = steady.quiet_steps()
         if most < 1:
             return None
-        released, before = tuple(self._released), self.snapshot()
+        released, before, none = tuple(self._released), self.snapshot(), array("q")
         return QuietSteps(
-            self._num_steps, num, steady.context + num, *steady.changes(), released, before, most, [], [], [], [], []
+            self._num_steps,
+            num,
+            steady.context + num,
+            *steady.changes(),
+            released,
+            before,
+            most,
+            schedule_ats=none,
+            launch_ats=none,
+            host_ats=none,
+            delivered_ats=none,
+            tail_wastes=none,
         )
 
-    def advance(self, steps: QuietSteps) -> None:
+    def advance(self, steps: QuietSteps) -> QuietSteps:
         count = len(steps.host_ats)
         self._steady.forget_changes()
         self._released.clear()
-        steps.tail_wastes.extend(self._steady.advance(count))
         self._num_steps += count
         self._pool.now = steps.host_ats[-1]
+        return steps._replace(tail_wastes=self._steady.advance(count))
 
     def abort(self, request_id: str, now: int) -> None:
         state = self._live.get(request_id)

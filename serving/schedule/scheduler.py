@@ -230,7 +230,7 @@ class Scheduler:
     def quiet_steps(self) -> QuietSteps | None:
         return None
 
-    def advance(self, steps: QuietSteps) -> None:
+    def advance(self, steps: QuietSteps) -> QuietSteps:
         raise InvariantError(f"advance() from step {steps.step_id}: there were no quiet steps ahead")
 
     def num_output(self, request_id: str) -> int:

@@ -5,6 +5,7 @@ request's state when somebody looks (settle), and at the steps at which somethin
 filled one, or ends. Those steps are known ahead, so that a step costs what happens in it, not what is in its batch.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -183,15 +184,24 @@ class Steady:
         """How many decode steps there are before something happens to a member."""
         return min(min(self._growing), min(self._ending)) - self._scheduled - 1
 
-    def advance(self, count: int) -> list[int]:
+    def advance(self, count: int) -> "array[int]":
         """So many quiet steps are complete. Returns the tail waste in each."""
         num, block_size, phases = len(self._members), self._pool.block_size, self._phases
-        tail, tails = self._tail_waste, []
-        for step in range(self._scheduled, self._scheduled + count):
-            tail += block_size * phases[-step % block_size] - num
-            tails.append(tail)
+        tail, last = self._tail_waste, -self._scheduled % block_size
+        first = last - count + 1
+        if (
+            first > -block_size
+            and not any(phases[max(0, first) : last + 1])
+            and not any(phases[first:] if first < 0 else ())
+        ):
+            tails = array("q", range(tail - num, tail - count * num - 1, -num))  # no member comes into a new block
+        else:
+            tails = array("q")
+            for step in range(self._scheduled, self._scheduled + count):
+                tail += block_size * phases[-step % block_size] - num
+                tails.append(tail)
         self._num_computed += count * num
-        self._tail_waste = tail
+        self._tail_waste = tails[-1]
         self._scheduled += count
         self._complete += count
         return tails

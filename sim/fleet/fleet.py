@@ -126,7 +126,7 @@ class Fleet:
     def _bring(
         self, live: _Live, request: Request, index: int, place: int, source: int
     ) -> Generator[simpy.Event, Any, None]:
-        """Its KV over the link from replica `source`, then the request itself. place: the how many-th of the request."""
+        """Its KV over the link from replica `source`, then the request itself. place: its how many-th."""
         assert self._link is not None
         yield from self._link.transfer(request.num_received * self._plan.engines[source].kv_bytes_per_token)
         if live.places == place and live.source == source:  # neither end has failed meanwhile

@@ -100,11 +100,6 @@ class FleetPlan:
         if at < 0 or (until is not None and until < at):
             raise ConfigError(f"what happens to replica {replica} at {at / 1e9:g} s ends before it begins")
 
-    @property
-    def disturbs(self) -> bool:
-        """Whether something happens to replicas amid their steps."""
-        return bool(self.failures or self.slowdowns)
-
 
 class Witness(Protocol):
     """Who is told what happens: records.run.RunWriter, by way of lab/fleet_runs.py."""

@@ -152,9 +152,9 @@ class Replicas:
             self._plain,
             None if self._plain else lambda steps: witness.quiet_steps(steps, number),
             engine.noise(life),
-            may_stop=self._plan.disturbs,
+            alone=False,
         )
-        replica.slowdown = self._slowdown[index]
+        replica.slow_down(self._slowdown[index])
         up = self.up[index] = Up(scheduler, replica)
         placements = front.up(index, self._now)
         if not self._plan.metrics_every:
@@ -183,7 +183,7 @@ class Replicas:
     def _slow(self, index: int, factor: float) -> None:
         self._slowdown[index] = factor
         if index in self.up:
-            self.up[index].replica.slowdown = factor
+            self.up[index].replica.slow_down(factor)
 
     def _pay(self, index: int) -> None:
         self.uptimes.append(Uptime(index, self._now))

@@ -1,0 +1,87 @@
+"""Quiet steps that a replica has worked out ahead of time, and may have to take back in part."""
+
+from array import array
+from bisect import bisect_left, bisect_right
+
+import numpy as np
+
+from records.profile_cost import DecodeTimes, Ints
+from serving.schedule.contract import QuietSteps
+
+
+class Ahead:
+    """The steps from `now` on; times in integer nanoseconds. steps: as the scheduler announced them.
+
+    times: of each step; slowdown: factor of its execution time.
+    """
+
+    def __init__(self, steps: QuietSteps, times: DecodeTimes, now: int, slowdown: float) -> None:
+        self._steps = steps
+        self._times = times
+        self._lay_out(now, slowdown)
+
+    def _lay_out(self, now: int, slowdown: float) -> None:
+        schedule, execute, return_, complete = self._times
+        if slowdown != 1.0:
+            execute = np.rint(execute * slowdown).astype(np.int64)
+        ends = now + np.cumsum(schedule + execute + complete)
+        begins = np.empty_like(ends)
+        begins[0] = now
+        begins[1:] = ends[:-1]
+        hosts = ends - complete
+        self._begins, self._ends, self._hosts = _array(begins), _array(ends), _array(hosts)
+        self._launches, self._delivered = _array(begins + schedule), _array(hosts + return_)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @property
+    def end(self) -> int:
+        """When the engine is ready for the step behind the last one."""
+        return self._ends[-1]
+
+    def begun_before(self, at: int) -> int:
+        return bisect_left(self._begins, at)
+
+    def over_at(self, at: int) -> int:
+        """Steps whose tokens are on the host then."""
+        return bisect_right(self._hosts, at)
+
+    def begin_of(self, i: int) -> int:
+        return self._begins[i]
+
+    def keep(self, count: int) -> None:
+        """The others will not happen as they were worked out. count: at least 1."""
+        if count < len(self):
+            for times in (self._begins, self._launches, self._hosts, self._delivered, self._ends):
+                del times[count:]
+
+    def slow_down(self, at: int, slowdown: float) -> None:
+        """Steps launched from then on take other times."""
+        first, count = bisect_left(self._launches, at), len(self)
+        if first == count:
+            return
+        told = (self._begins, self._launches, self._hosts, self._delivered, self._ends)
+        before = [times[:first] for times in told]
+        whole = self._times
+        self._times = DecodeTimes(*(_from(durations, first, count) for durations in whole))
+        self._lay_out(self._begins[first], slowdown)
+        self._times = whole
+        after = (self._begins, self._launches, self._hosts, self._delivered, self._ends)
+        self._begins, self._launches, self._hosts, self._delivered, self._ends = (
+            earlier + later for earlier, later in zip(before, after, strict=True)
+        )
+
+    def steps(self) -> QuietSteps:
+        """Those that are kept, as they happened."""
+        return self._steps._replace(
+            schedule_ats=self._begins, launch_ats=self._launches, host_ats=self._hosts, delivered_ats=self._delivered
+        )
+
+
+def _array(values: Ints) -> "array[int]":
+    return array("q", values.tobytes())
+
+
+def _from(durations: Ints, first: int, count: int) -> Ints:
+    return durations if len(durations) == 1 else durations[first:count]
