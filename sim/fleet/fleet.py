@@ -251,9 +251,9 @@ class Fleet:
         if live.times_lost > self._plan.retries:
             del self._live[request_id]
             self.ended_at = self._now
-            times = "" if live.times_lost == 1 else f" for the {live.times_lost}th time"
+            times = "" if live.times_lost == 1 else f"{live.times_lost} times, at last "
             self.rejected[request_id] = (
-                f"request {request_id}: lost when replica {index} failed{times}; no more retries"
+                f"request {request_id}: lost {times}when replica {index} failed; no more retries"
             )
             self._sender.refused(request_id, self._now)
             return

@@ -38,12 +38,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """Execution takes `factor` times as long, of steps launched from `at` to before `until`; None: to the end."""
+    """Execution takes `factor` times as long, of steps launched from `at` to before `until`; None: to the end.
+
+    The factors of slowdowns that hold at once multiply.
+    """
 
     replica: int
     at: int
     factor: float
     until: int | None = None
+
+    def holds(self, now: int) -> bool:
+        return self.at <= now and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 import simpy
@@ -75,9 +76,9 @@ class Replicas:
         for failure in plan.failures:
             self._when(failure.at, self._fail, failure)
         for slowdown in plan.slowdowns:
-            self._when(slowdown.at, self._slow, slowdown.replica, slowdown.factor)
+            self._when(slowdown.at, self._set_pace, slowdown.replica)
             if slowdown.until is not None:
-                self._when(slowdown.until, self._slow, slowdown.replica, 1.0)
+                self._when(slowdown.until, self._set_pace, slowdown.replica)
 
     def front_of(self, index: int) -> Front:
         if self._plan.decode is not None and self._plan.engines[index].role == "decode":
@@ -180,7 +181,9 @@ class Replicas:
             self._when(failure.back_at, self._come_up, index)
         self._requests.lost_with(index, up.scheduler)
 
-    def _slow(self, index: int, factor: float) -> None:
+    def _set_pace(self, index: int) -> None:
+        """Slow by all slowdowns of this instant together, in whatever order they are written."""
+        factor = prod((s.factor for s in self._plan.slowdowns if s.replica == index and s.holds(self._now)), start=1.0)
         self._slowdown[index] = factor
         if index in self.up:
             self.up[index].replica.slow_down(factor)
