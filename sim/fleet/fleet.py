@@ -282,7 +282,7 @@ class Fleet:
         starting, draining = len(replicas.starting()), len(replicas.draining())
         view = FleetView(front.taking, starting, draining, front.num_waiting, arrived, since)
         autoscale.ask(view, replicas, now)
-        self._chores.add(now + autoscale.every, lambda: self._ask(autoscale, now))
+        self._chores.add(now + autoscale.every, lambda: self._ask(autoscale, now), helps=True)
 
     def _stuck(self) -> ServetwinError:
         at = f"at {self._now / 1e9:.6f} s nothing goes on any more"

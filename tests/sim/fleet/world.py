@@ -69,10 +69,10 @@ class Told:
     held each. moves: (replica, id) handed over.
     """
 
-    def __init__(self, load: Workload) -> None:
+    def __init__(self, load: Workload, story: list[tuple[Any, ...]]) -> None:
         self.fleet: Fleet
         self.steps: list[Step] = []
-        self.story: list[tuple[Any, ...]] = []
+        self.story = story
         self.tokens: dict[str, list[int]] = {r.request_id: [] for r in load.requests}
         self.moves: list[tuple[int, str]] = []
         self._replicas: list[int] = []
@@ -153,10 +153,11 @@ def play(
     plain: bool = False,
     decode_router: str | Router | None = None,
     max_in_flight: int | None = None,
+    story: list[tuple[Any, ...]] | None = None,
     **around: Any,
 ) -> Told:
-    """around: what else a FleetPlan is made of. Errors: as Fleet has them."""
-    truth, told = Truth(load), Told(load)
+    """story: filled while it happens. around: what else a FleetPlan is made of. Errors: as Fleet has them."""
+    truth, told = Truth(load), Told(load, [] if story is None else story)
 
     def scheduler(machine: Machine) -> Scheduler:
         policy = machine.policy if isinstance(machine.policy, str) else machine.policy()
