@@ -17,7 +17,7 @@ import simpy
 
 from records.profile_cost import decode_times
 from serving.cost import CostModel, StepFeatures, features
-from serving.errors import RequestError
+from serving.errors import PolicyError, RequestError
 from serving.request import NEVER, Request
 from serving.schedule.contract import Idle, Plan, QuietSteps, SchedulerLike, Snapshot, StepReceipt
 from sim.ahead import Ahead
@@ -26,6 +26,8 @@ from sim.noise import StepNoise
 from sim.order import At, Order
 from workloads.truth import Truth
 
+MOST_WAKE_UPS = 100_000
+"""Without a step or an arrival between them."""
 MOST_AHEAD = 512
 """Steps worked out at once: some are for nothing, where something happens earlier."""
 
@@ -115,7 +117,7 @@ class Replica:
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, cost = self._scheduler, self._cost
         in_flight: deque[_Step] = deque()
-        device_free_at = 0
+        device_free_at = num_idle = 0
         while True:
             if not self._is_alone_until(self.now):
                 yield self._at(self.now, Order.DECISION)  # whatever else happens at this instant comes before
@@ -133,10 +135,19 @@ class Replica:
             schedule_at = self.now
             plan = scheduler.schedule(schedule_at)
             if isinstance(plan, Idle) and not in_flight:
+                num_idle += 1
+                if num_idle > MOST_WAKE_UPS:
+                    raise PolicyError(
+                        f"at {schedule_at / 1e9:.6f} s the policy wants to be woken up, and has let nobody in {num_idle} "
+                        f"times: admit() or chunk() must let somebody go on at last"
+                    )
                 yield self._new_input(plan.wake_at)
                 self.now = int(self._env.now)
+                if plan.wake_at is None or self._inbox:
+                    num_idle = 0
                 continue
             if isinstance(plan, Plan):
+                num_idle = 0
                 snapshot = scheduler.snapshot()
                 shape = features(plan)
                 ready_at = schedule_at + cost.schedule_time(shape)
