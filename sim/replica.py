@@ -138,7 +138,7 @@ class Replica:
                 num_idle += 1
                 if num_idle > MOST_WAKE_UPS:
                     raise PolicyError(
-                        f"at {schedule_at / 1e9:.6f} s the policy wants to be woken up, and has let nobody in {num_idle} "
+                        f"at {schedule_at / 1e9:.6f} s the policy wants to wake up, and has let nobody in {num_idle} "
                         f"times: admit() or chunk() must let somebody go on at last"
                     )
                 yield self._new_input(plan.wake_at)
