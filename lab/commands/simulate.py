@@ -13,12 +13,19 @@ ENGINE = EngineOptions()
 
 def simulate(
     *,
-    workload: Annotated[Path, Parameter(help="Workload, JSONL.")],
+    workload: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="Workload, JSONL. Several: a replication of each, under --noise-seed, the next seed and so on.",
+            consume_multiple=True,
+            negative=(),
+        ),
+    ],
     profile: Annotated[
         Path | None,
         Parameter(help="Profile that servetwin calibrate wrote, JSON. A fleet's replicas may name their own."),
     ] = None,
-    out: Annotated[Path, Parameter(help="Folder of the run record to write.")],
+    out: Annotated[Path, Parameter(help="Folder of the run record to write, or of one for each replication.")],
     engine: EngineOptions = ENGINE,
     speed_of: Annotated[
         tuple[Path, ...],
@@ -38,6 +45,13 @@ def simulate(
             help="Draw step times around their means, as the profile's residuals scatter. Same seed, same noise."
         ),
     ] = None,
+    replications: Annotated[
+        int | None,
+        Parameter(
+            help="So many runs, under --noise-seed, the next seed and so on, and confidence intervals over them: "
+            "docs/replications.md."
+        ),
+    ] = None,
     fleet: Annotated[Path | None, Parameter(help="Fleet of replicas, TOML: docs/fleets.md.")] = None,
     replicas: Annotated[int | None, Parameter(help="So many equal replicas, in place of a TOML file.")] = None,
     router: Annotated[
@@ -54,13 +68,22 @@ def simulate(
     Example: servetwin simulate --workload w.jsonl --profile profile.json --preset vllm --out sim/
 
     Example: servetwin simulate --workload w.jsonl --profile profile.json --replicas 4 --router round-robin --out sim/
+
+    Example: servetwin simulate --workload w.jsonl --profile profile.json --noise-seed 1 --replications 10 --out sims/
     """
+    from lab.console import print_json
+    from lab.replication_tables import print_replications
+    from lab.replications import draws, replicate
     from lab.summary import print_summary
     from records.profile import read_profile
-    from records.run import read_run
+    from records.run import RunRecord, read_run
     from serving.errors import ConfigError
     from workloads.jsonl import read_jsonl
+    from workloads.workload import Workload
 
+    if not workload:
+        raise ConfigError("--workload names no file; give one, or several")
+    default = None if profile is None else read_profile(profile)
     if fleet is not None or replicas is not None:
         from lab.fleet_runs import simulate_fleet
         from lab.fleet_spec import equal_replicas, members, read_fleet
@@ -70,34 +93,48 @@ def simulate(
         if speed_of or host_link is not None:
             raise ConfigError("--speed-of and --host-link are for a single engine; leave them out of a fleet's run")
         spec = read_fleet(fleet) if fleet is not None else equal_replicas(replicas or 0, router or DEFAULT_ROUTER)
-        default = None if profile is None else read_profile(profile)
-        record = simulate_fleet(
-            out,
-            read_jsonl(workload),
-            spec,
-            members(spec, Path() if fleet is None else fleet.parent, default, engine.spec()),
-            engine.predictor,
-            force=force,
-            max_in_flight=max_in_flight,
-            noise_seed=noise_seed,
-        )
+        of_fleet = members(spec, Path() if fleet is None else fleet.parent, default, engine.spec())
+
+        def run(folder: Path, load: Workload, seed: int | None) -> RunRecord:
+            return simulate_fleet(
+                folder,
+                load,
+                spec,
+                of_fleet,
+                engine.predictor,
+                force=force,
+                max_in_flight=max_in_flight,
+                noise_seed=seed,
+            )
     else:
         from lab.runs import simulate_run
 
         if router is not None:
             raise ConfigError("--router has no effect with one replica; give --replicas, or --fleet")
-        if profile is None:
+        if default is None:
             raise ConfigError("--profile is missing: the simulated clock is driven by one")
-        record = simulate_run(
-            out,
-            read_jsonl(workload),
-            read_profile(profile),
-            engine.spec(),
-            engine.predictor,
-            force=force,
-            speed_of=[read_run(run).manifest for run in speed_of],
-            host_link=None if host_link is None else host_link * 1e9,
-            max_in_flight=max_in_flight,
-            noise_seed=noise_seed,
-        )
-    print_summary(record, json)
+        real = [read_run(folder).manifest for folder in speed_of]
+
+        def run(folder: Path, load: Workload, seed: int | None) -> RunRecord:
+            return simulate_run(
+                folder,
+                load,
+                default,
+                engine.spec(),
+                engine.predictor,
+                force=force,
+                speed_of=real,
+                host_link=None if host_link is None else host_link * 1e9,
+                max_in_flight=max_in_flight,
+                noise_seed=seed,
+            )
+
+    loads = [read_jsonl(path) for path in workload]
+    if replications is None and len(loads) == 1:
+        print_summary(run(out, loads[0], noise_seed), json)
+        return
+    found = replicate(out, draws(loads, replications, noise_seed), run, force)
+    if json:
+        print_json({"folder": str(out), **found.model_dump(mode="json")})
+    else:
+        print_replications(out, found)

@@ -1,0 +1,78 @@
+"""Confidence intervals of means over independent replications.
+
+Source: Law, Simulation Modeling and Analysis, 5th edition: chapter 9 (replications), 10.2 (paired-t and Welch
+intervals), 11.2 (common random numbers).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import correlation, fmean, variance
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """mean ± half_width, in the unit of the values."""
+
+    mean: float
+    half_width: float
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half_width
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Of b - a, over pairs.
+
+    interval: of the mean difference, from the differences of the pairs. unpaired_half_width: had each value been drawn
+    for itself (Welch). correlation: of the pairs; None where one side is constant. variance_ratio: variance of the mean
+    difference without pairing over that with it, so how many times as many pairs it would take without; None where the
+    differences are all equal.
+    """
+
+    interval: Interval
+    unpaired_half_width: float
+    correlation: float | None
+    variance_ratio: float | None
+
+
+def interval_of(values: Sequence[float]) -> Interval:
+    """Of the mean of what two or more independent values were drawn from: Student's t, as if that were normal."""
+    n = len(values)
+    return Interval(fmean(values), _t_quantile(n - 1) * sqrt(variance(values) / n))
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
+    """a[i] and b[i] are a pair; there are at least two."""
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    spread_a, spread_b, spread = variance(a), variance(b), variance(differences)
+    return PairedDifference(
+        interval=interval_of(differences),
+        unpaired_half_width=_welch_half_width(spread_a, spread_b, len(a)),
+        correlation=correlation(a, b) if spread_a and spread_b else None,
+        variance_ratio=(spread_a + spread_b) / spread if spread else None,
+    )
+
+
+def _welch_half_width(spread_a: float, spread_b: float, n: int) -> float:
+    """Of two means over n values each, from their variances; degrees of freedom by Welch and Satterthwaite."""
+    if not spread_a and not spread_b:
+        return 0.0
+    largest = max(spread_a, spread_b)  # so that no square underflows
+    a, b = spread_a / largest, spread_b / largest
+    degrees = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
+    return _t_quantile(degrees) * sqrt((spread_a + spread_b) / n)
+
+
+def _t_quantile(degrees: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
