@@ -25,6 +25,7 @@ HELP_VERBS = (
     "simulate",
     "execute",
     "compare",
+    "difference",
     "replay",
     "parity",
     "decisions",
