@@ -9,7 +9,20 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from lab.commands import calibrate, check, compare, decisions, demo, execute, parity, parts, replay, simulate, workload
+from lab.commands import (
+    calibrate,
+    check,
+    compare,
+    decisions,
+    demo,
+    difference,
+    execute,
+    parity,
+    parts,
+    replay,
+    simulate,
+    workload,
+)
 from serving.errors import ServetwinError
 
 app = App(
@@ -26,6 +39,7 @@ app.command(calibrate.calibrate)
 app.command(simulate.simulate)
 app.command(execute.execute)
 app.command(compare.compare)
+app.command(difference.difference)
 app.command(check.check)
 app.command(replay.replay)
 app.command(parity.parity)
