@@ -47,7 +47,7 @@ def test_completion_before_failure(plain: bool) -> None:
 
 @both_paths
 def test_a_replica_comes_up_before_a_client_holds_an_answer(plain: bool) -> None:
-    """At 20 replica 1 is back and r0 has left replica 0: r1 goes to replica 1, and r2 to the place that is free then."""
+    """At 20 replica 1 is back and r0 has left replica 0: r1 goes to replica 1, r2 to the place that is free then."""
     told = play(
         requests((0, 1, 2), (5, 1, 1), (6, 1, 1)),
         [Machine()] * 2,
@@ -184,7 +184,7 @@ def test_timers_before_decisions(plain: bool) -> None:
 
 @both_paths
 def test_decisions_come_last(plain: bool) -> None:
-    """r1 is sent at the instant r0's step ends, and is in the step that begins then; so is r2, whose KV arrives then."""
+    """r1 is sent when r0's step ends, and is in the step that begins then; so is r1 when its KV arrives then."""
     told = play(requests((0, 4, 2), (10, 1, 1)), [Machine(TEN_A_STEP)], plain=plain)
     assert told.replica_steps(0) == [(0, 10, {"r0": 4}), (10, 20, {"r0": 1, "r1": 1})]
     told = play(requests((0, 2, 4), (10, 2, 2)), PAIR, plain=plain, link=A_BYTE_A_NS)

@@ -90,7 +90,7 @@ def test_an_idle_one_goes_at_once_and_can_be_started_again(plain: bool) -> None:
 
 @both_paths
 def test_who_drains_takes_requests_again_before_another_one_starts(plain: bool) -> None:
-    """Replica 1 drains from 100 to 200, with r1; it keeps what it has cached and its life. Replica 2 starts beside it."""
+    """Replica 1 drains from 100 to 200, with r1, and lives on. Replica 2 starts beside it."""
     load = requests((40, 1, 50), (50, 1, 40), (205, 1, 1), (206, 1, 1))
     told = play(load, [MACHINE] * 3, plain=plain, autoscale=wishes(2, 1, 3, most=3))
     assert paid(told) == [(0, 0, None), (1, 0, None), (2, 200, None)]

@@ -153,10 +153,14 @@ def play(
     plain: bool = False,
     decode_router: str | Router | None = None,
     max_in_flight: int | None = None,
+    predicted: Sequence[int] | None = None,
     story: list[tuple[Any, ...]] | None = None,
     **around: Any,
 ) -> Told:
-    """story: filled while it happens. around: what else a FleetPlan is made of. Errors: as Fleet has them."""
+    """predicted: output lengths, by request. story: filled while it happens. around: what else a FleetPlan is made of.
+
+    Errors: as Fleet has them.
+    """
     truth, told = Truth(load), Told(load, [] if story is None else story)
 
     def scheduler(machine: Machine) -> Scheduler:
@@ -189,9 +193,9 @@ def play(
     output_of = truth.placeholders
     told.fleet = Fleet(
         plan,
-        Clients(load, output_of=lambda r: output_of(r, 0), max_in_flight=max_in_flight)
+        Clients(load, output_of=lambda r: output_of(r, 0), predicted=predicted, max_in_flight=max_in_flight)
         if closed
-        else Given(requests_of(load)),
+        else Given(requests_of(load, predicted)),
         truth,
         told,
         plain,
