@@ -1,8 +1,10 @@
 """What comes first at one instant: each line of sim/order.py before the next, on both paths."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import simpy
@@ -36,6 +38,11 @@ def test_events_of_one_instant_come_by_line_and_then_as_they_were_set_up(pair: t
     set_up("before 2", before)
     env.run()
     assert told == ["before 1", "before 2", "after 1", "after 2", "later"]
+
+
+def test_the_order_is_documented_line_by_line(repo: Path) -> None:
+    text = (repo / "docs" / "fleets.md").read_text()
+    assert re.findall(r"^(\d)\. ", text, re.MULTILINE) == [str(order.value) for order in Order]
 
 
 @both_paths

@@ -1,8 +1,14 @@
 """Prompts computed by one replica, outputs by another: the KV crosses a link between them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pytest
 
 from serving.errors import ConfigError
+from serving.request import Request
+from serving.route.base import Router
+from serving.route.view import ReplicaView
 from sim.fleet.plan import LinkSpec
 from sim.scripted import ScriptedCost
 from tests.sim.fleet.world import Machine, both_paths, play, requests
@@ -90,6 +96,29 @@ def test_a_router_of_its_own_places_those_that_come_with_kv(plain: bool) -> None
         link=A_BYTE_A_NS,
     )
     assert [told.places(f"r{i}") for i in range(3)] == [[0, 3], [1, 2], [0, 3]]
+
+
+@dataclass
+class Looks(Router):
+    """All to the first replica, whose books and metrics it notes."""
+
+    def __post_init__(self) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+
+    def choose(self, request: Request, replicas: Sequence[ReplicaView], now: int) -> ReplicaView:
+        self.seen.append((now, replicas[0].in_flight, replicas[0].metrics.kv_held))
+        return replicas[0]
+
+
+@both_paths
+def test_on_its_way_kv_is_in_neither_pool(plain: bool) -> None:
+    """r0's KV is on the link from 40 to 52, while r1 is placed by both routers, at 41 and 51."""
+    first, second = Looks(), Looks()
+    machines = [m._replace(settings={"block_size": 4}) for m in (PREFILL, DECODE)]
+    load = requests((0, 4, 9), (41, 1, 2), (60, 1, 1))
+    play(load, machines, first, decode_router=second, plain=plain, link=A_BYTE_A_NS)
+    assert first.seen == [(0, 0, 0), (41, 0, 0), (60, 0, 0)]
+    assert second.seen == [(40, 0, 0), (51, 1, 0)]
 
 
 @pytest.mark.parametrize(
