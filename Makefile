@@ -96,7 +96,7 @@ oracles: setup
 # mutmut brings a screen of its own and a parser, which nothing else here needs: it lives in an environment apart.
 mutants:
 	@[ -x .venv-mutants/bin/mutmut ] || { "$(PYTHON)" -m venv .venv-mutants && .venv-mutants/bin/pip install -qq \
-	    --disable-pip-version-check -c requirements.lock mutmut==3.8.1 pytest pytest-timeout hypothesis pydantic simpy numpy; }
+	    --disable-pip-version-check -c requirements.lock mutmut==3.8.1 pytest pytest-timeout hypothesis pandas pyarrow pydantic simpy; }
 	@.venv-mutants/bin/mutmut run; .venv-mutants/bin/mutmut results
 
 format: setup
