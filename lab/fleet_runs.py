@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.fleet_spec import FleetSpec, Member
+from lab.fleet_spec import FleetSpec, LinkEntry, Member
 from lab.load_class import load_class, sha256_of_files
 from lab.runs import (
     OutsideHull,
@@ -72,6 +72,7 @@ def simulate_fleet(
                 start=lambda: witness.record(_scheduler(member, costs[index], tokens_of)),
                 cost=costs[index],
                 kv_bytes_per_token=member.profile.kv.bytes_per_token,
+                block_size=schedulers[index].config.block_size,
                 role=member.role,
                 noise=lambda life: (
                     None
@@ -214,14 +215,19 @@ def _plan(
     if apart:
         router = fleet.decode_router or fleet.router
         decode = Front(_router(router), [spec for spec in specs if spec.role == "decode"])
+    configs = [scheduler.config for scheduler in schedulers]
+    if fleet.host_link is not None and (
+        not any(c.num_host_blocks for c in configs) or any(c.async_scheduling for c in configs)
+    ):
+        raise ConfigError("a host_link needs replicas with num_host_blocks, and without async_scheduling")
     autoscale = fleet.autoscale
     return FleetPlan(
         engines=engines,
         first=Front(_router(fleet.router), [spec for spec in specs if spec.role != "decode"]),
         decode=decode,
-        link=None
-        if fleet.link is None
-        else LinkSpec(fleet.link.gb_per_s * 1e9, nanoseconds(fleet.link.latency_s), fleet.link.channels),
+        link=_link(fleet.link),
+        host_link=_link(fleet.host_link),
+        replicas_per_host_link=1 if fleet.host_link is None else fleet.host_link.replicas_per_link,
         failures=[Failure(f.replica, nanoseconds(f.at_s), _maybe(f.back_at_s)) for f in fleet.failures],
         slowdowns=[Slowdown(s.replica, nanoseconds(s.at_s), s.factor, _maybe(s.until_s)) for s in fleet.slowdowns],
         retries=fleet.retries,
@@ -237,6 +243,12 @@ def _plan(
             nanoseconds(autoscale.start_up_s),
         ),
     )
+
+
+def _link(entry: LinkEntry | None) -> LinkSpec | None:
+    if entry is None:
+        return None
+    return LinkSpec(entry.gb_per_s * 1e9, nanoseconds(entry.latency_s), entry.channels)
 
 
 def _maybe(seconds: float | None) -> int | None:

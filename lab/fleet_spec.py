@@ -38,11 +38,17 @@ class ReplicaGroup(_Strict):
 
 
 class LinkEntry(_Strict):
-    """Between prefill and decode replicas. channels: transfers at once; each has the whole bandwidth."""
+    """On which KV moves. channels: transfers at once; each has the whole bandwidth."""
 
     gb_per_s: float
     latency_s: float = Field(default=0.0, ge=0)
     channels: int = Field(default=1, ge=1)
+
+
+class HostLinkEntry(LinkEntry):
+    """Between devices and host memory. replicas_per_link: so many, with successive numbers, share one."""
+
+    replicas_per_link: int = Field(default=1, ge=1)
 
 
 class FailureEntry(_Strict):
@@ -73,7 +79,7 @@ class AutoscaleEntry(_Strict):
 
 
 class FleetSpec(_Strict):
-    """router, decode_router: a name of serving/route, or FILE.py:CLASS, with options."""
+    """router, decode_router: a name of serving/route, or FILE.py:CLASS, with options. link: from prefill to decode."""
 
     router: str = "join-shortest-queue"
     decode_router: str | None = None
@@ -82,6 +88,7 @@ class FleetSpec(_Strict):
     metrics_delay_s: float = Field(default=0.0, ge=0)
     replicas: list[ReplicaGroup] = Field(min_length=1)
     link: LinkEntry | None = None
+    host_link: HostLinkEntry | None = None
     failures: list[FailureEntry] = Field(default_factory=list)
     slowdowns: list[SlowdownEntry] = Field(default_factory=list)
     autoscale: AutoscaleEntry | None = None

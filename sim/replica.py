@@ -47,7 +47,8 @@ class Replica:
     plain: an event for everything. Otherwise the replica's own clock runs ahead, without events, for as long as
     nothing else happens in the environment. tell_quiet: gets the quiet steps, which have no receipts then. noise: of
     execution times. alone: nothing but arrivals happens beside it; otherwise it sleeps through quiet steps, until they
-    are over or submit(), stop() or slow_down() is called.
+    are over or submit(), stop() or slow_down() is called. copy: moves so many KV blocks between device and host, over a
+    link that others use too; one step in flight only. Not given: the cost model says how long that takes.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Replica:
         tell_quiet: Callable[[QuietSteps], None] | None = None,
         noise: StepNoise | None = None,
         alone: bool = True,
+        copy: Callable[[int], Generator[simpy.Event, Any, None]] | None = None,
     ) -> None:
         self.now = int(env.now)
         self._env = env
@@ -74,6 +76,7 @@ class Replica:
         self._plain = plain
         self._noise = noise
         self._alone = alone
+        self._copy = copy
         self._slowdown = 1.0
         self._ahead: Ahead | None = None  # while it sleeps
         self._wake = env.event()
@@ -155,7 +158,13 @@ class Replica:
                     yield self._at(ready_at, Order.TIMER)
                 launch_at = max(ready_at, device_free_at)
                 execute = self._factor(plan.step_id, shape, cost.execute_time(shape))
-                device_free_at = launch_at + cost.copy_time(len(plan.copies)) + execute
+                device_free_at = launch_at + execute
+                if plan.copies and self._copy is not None:
+                    yield self._at(launch_at, Order.TIMER)
+                    yield from self._copy(len(plan.copies))
+                    device_free_at = int(self._env.now) + execute
+                elif plan.copies:
+                    device_free_at += cost.copy_time(len(plan.copies))
                 in_flight.append(_Step(plan, snapshot, shape, schedule_at, launch_at, device_free_at))
                 if len(in_flight) < scheduler.max_in_flight:
                     continue

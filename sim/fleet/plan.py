@@ -17,7 +17,8 @@ from sim.noise import StepNoise
 class Engine:
     """What a replica runs. start: makes a fresh scheduler, for each of its lives.
 
-    noise: of a life, by its number. kv_bytes_per_token: of K and V over all layers. role: "both", "prefill", "decode".
+    noise: of a life, by its number. kv_bytes_per_token: of K and V over all layers. block_size: tokens. role: "both",
+    "prefill" or "decode".
     """
 
     start: Callable[[], SchedulerLike]
@@ -25,6 +26,7 @@ class Engine:
     kv_bytes_per_token: int
     role: str = "both"
     noise: Callable[[int], StepNoise | None] = lambda life: None
+    block_size: int = 16
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class FleetPlan:
     """engines: by number of the replica.
 
     first: the front at which requests begin. decode: that of decode replicas, where they are apart; link: between them.
+    host_link: between devices and host memory, one for each `replicas_per_host_link` replicas with successive numbers;
+    None: each replica has its own, as its profile says.
     retries: how often a request may be lost and go on. metrics_every: how often metrics are read; 0: whenever a router
     looks. metrics_delay: how old they are when it sees them. autoscale: starts with its least number of replicas, the
     first ones.
@@ -76,6 +80,8 @@ class FleetPlan:
     first: Front
     decode: Front | None = None
     link: LinkSpec | None = None
+    host_link: LinkSpec | None = None
+    replicas_per_host_link: int = 1
     failures: Sequence[Failure] = ()
     slowdowns: Sequence[Slowdown] = ()
     retries: int = 3
@@ -86,6 +92,8 @@ class FleetPlan:
     def __post_init__(self) -> None:
         if (self.decode is None) != (self.link is None):
             raise ConfigError("prefill and decode replicas need a link between them, and nobody else does")
+        if self.replicas_per_host_link < 1 or (self.host_link is None and self.replicas_per_host_link > 1):
+            raise ConfigError("replicas_per_host_link is how many replicas share a host_link, at least 1; it needs one")
         if self.metrics_delay and not self.metrics_every:
             raise ConfigError("metrics_delay has no effect without metrics_every")
         if self.autoscale is not None and (self.decode is not None or self.autoscale.most > len(self.engines)):

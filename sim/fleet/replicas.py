@@ -1,6 +1,6 @@
 """Which replicas run, from when to when, and what is paid for them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import simpy
 from serving.route.front import Front, Placed
 from serving.route.view import Metrics
 from serving.schedule.contract import SchedulerLike, StepReceipt
+from sim.fleet.link import Link
 from sim.fleet.plan import Failure, FleetPlan, Witness
 from sim.order import At, Order
 from sim.replica import Replica
@@ -59,7 +60,8 @@ class Replicas:
         self._truth = truth
         self._witness = witness
         self._requests = requests
-        self._plain = plain
+        self._plain = plain or plan.host_link is not None  # whose turn it is on a link is a matter of order
+        self._host_links: dict[int, Link] = {}
         self._lives = dict.fromkeys(plan.engines, 0)
         self._slowdown = dict.fromkeys(plan.engines, 1.0)
         self._failed: dict[int, None] = {}
@@ -154,6 +156,7 @@ class Replicas:
             None if self._plain else lambda steps: witness.quiet_steps(steps, number),
             engine.noise(life),
             alone=False,
+            copy=None if self._plan.host_link is None else lambda num_blocks: self._copy(index, num_blocks),
         )
         replica.slow_down(self._slowdown[index])
         up = self.up[index] = Up(scheduler, replica)
@@ -161,6 +164,14 @@ class Replicas:
         if not self._plan.metrics_every:
             front.watch(index, lambda: Metrics.of(scheduler.snapshot(), self._now))
         requests.deliver(placements)
+
+    def _copy(self, index: int, num_blocks: int) -> Generator[simpy.Event, Any, None]:
+        """KV moves between the device and the host memory of a replica."""
+        assert self._plan.host_link is not None
+        engine, number = self._plan.engines[index], index // self._plan.replicas_per_host_link
+        if number not in self._host_links:
+            self._host_links[number] = Link(self._env, **vars(self._plan.host_link))
+        return self._host_links[number].transfer(num_blocks * engine.block_size * engine.kv_bytes_per_token)
 
     def _has_started(self, index: int, start: int) -> None:
         if self._starting.get(index) == start:  # it was not cancelled meanwhile

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 import pytest
+import simpy
 
 from serving.errors import ConfigError, PolicyError
 from serving.scale.base import Autoscaler, FleetView
 from sim.fleet.autoscale import Autoscale
+from sim.fleet.chores import Chores
 from sim.fleet.plan import Failure
 from tests.sim.fleet.world import TEN_A_STEP, Machine, Told, both_paths, play, requests
 
@@ -90,25 +92,34 @@ def test_an_idle_one_goes_at_once_and_can_be_started_again(plain: bool) -> None:
 
 @both_paths
 def test_who_drains_takes_requests_again_before_another_one_starts(plain: bool) -> None:
-    """Replica 1 drains from 100 to 200, with r1, and lives on. Replica 2 starts beside it."""
+    """Replica 1 drains from 100 to 200, with r1, and lives on. Only one more starts beside it."""
     load = requests((40, 1, 50), (50, 1, 40), (205, 1, 1), (206, 1, 1))
-    told = play(load, [MACHINE] * 3, plain=plain, autoscale=wishes(2, 1, 3, most=3))
+    told = play(load, [MACHINE] * 4, plain=plain, autoscale=wishes(2, 1, 3, most=4))
     assert paid(told) == [(0, 0, None), (1, 0, None), (2, 200, None)]
     assert lives(told) == [(0, 0), (1, 0), (2, 0)]
     assert [told.places(f"r{i}") for i in range(4)] == [[0], [1], [0], [1]]
 
 
 @both_paths
+def test_the_last_drains_first_and_is_the_first_to_be_taken_again(plain: bool) -> None:
+    """Replicas 2 and 1 drain from 100 on, both busy; at 200 one of them is wanted."""
+    load = requests((40, 1, 50), (41, 1, 50), (42, 1, 50))
+    told = play(load, [MACHINE] * 3, plain=plain, autoscale=wishes(3, 1, 2, most=3))
+    assert paid(told) == [(0, 0, None), (1, 0, 541), (2, 0, None)]
+
+
+@both_paths
 def test_a_start_that_is_not_needed_any_more_is_cancelled_and_was_paid(plain: bool) -> None:
-    """Starts at 0 for 150 ns, is cancelled at 100, starts again at 200: it is up at 350, and not at 150."""
-    autoscale = wishes(2, 1, 2, start_up=150)
-    told = play(requests((0, 1, 45)), [MACHINE] * 2, plain=plain, autoscale=autoscale)
+    """Starts at 0 for 250 ns, is cancelled at 100, starts again at 200: it is up at 450, and not at 250."""
+    autoscale = wishes(2, 1, 2, start_up=250)
+    told = play(requests((0, 1, 55)), [MACHINE] * 2, plain=plain, autoscale=autoscale)
     assert [(at, taking, starting) for at, taking, starting, *_ in autoscale.scaler.seen] == [
         (0, [0], 0),
         (100, [0], 1),
         (200, [0], 0),
         (300, [0], 1),
-        (400, [0, 1], 0),
+        (400, [0], 1),
+        (500, [0, 1], 0),
     ]
     assert paid(told) == [(0, 0, None), (1, 0, 100), (1, 200, None)]
 
@@ -175,6 +186,34 @@ def test_a_draining_replica_fails_and_is_not_missed(plain: bool) -> None:
 
 
 @both_paths
+def test_a_draining_replica_that_fails_and_is_back_takes_requests_until_the_next_question(plain: bool) -> None:
+    """Drains from 100 on with r1, fails at 155, is back at 160, serves r2 from 170 to 180, and is one too many at 200."""
+    told = play(
+        requests((40, 1, 30), (50, 1, 30), (170, 1, 1)),
+        [MACHINE] * 2,
+        "join-shortest-queue",
+        plain=plain,
+        autoscale=wishes(2, 1),
+        failures=[Failure(1, at=155, back_at=160)],
+    )
+    assert [told.places(f"r{i}") for i in range(3)] == [[0], [1, 0], [1]]
+    assert paid(told) == [(0, 0, None), (1, 0, 200)]
+
+
+@both_paths
+def test_a_replica_that_is_back_can_go_and_be_started_again(plain: bool) -> None:
+    told = play(
+        requests((0, 1, 40)),
+        [MACHINE] * 2,
+        plain=plain,
+        autoscale=wishes(2, 1, 2),
+        failures=[Failure(1, at=50, back_at=60)],
+    )
+    assert paid(told) == [(0, 0, None), (1, 0, 100), (1, 200, None)]
+    assert lives(told) == [(0, 0), (1, 0), (1, 1), (1, 2)]
+
+
+@both_paths
 @pytest.mark.parametrize("metrics_every", [0, 7])
 def test_the_last_replica_fails_for_ever_and_the_next_question_starts_another(plain: bool, metrics_every: int) -> None:
     told = play(
@@ -206,6 +245,17 @@ def test_none_wanted_is_the_least(plain: bool) -> None:
     told = play(requests((150, 1, 1)), [MACHINE] * 2, plain=plain, autoscale=wishes(0))
     assert paid(told) == [(0, 0, None)]
     assert told.tokens == {"r0": [160]}
+
+
+def test_chores_of_one_instant_are_done_in_the_order_in_which_they_were_added() -> None:
+    env = simpy.Environment(initial_time=0)
+    chores, told = Chores(env), []
+    for at, name in ((8, "d"), (7, "a"), (7, "b"), (7, "c")):
+        chores.add(at, lambda at=at, name=name: told.append((at, env.now, name)), helps=True)
+    env.timeout(9)
+    env.process(chores.run(lambda: False))
+    env.run()
+    assert told == [(7, 7, "a"), (7, 7, "b"), (7, 7, "c"), (8, 8, "d")]
 
 
 def test_an_answer_that_is_no_number_of_replicas_is_told() -> None:

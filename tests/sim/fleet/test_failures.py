@@ -1,8 +1,13 @@
 """Replicas that fail, come back, become slow: nothing is lost but KV and time."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from serving.errors import ConfigError
+from serving.request import Request
+from serving.route.round_robin import RoundRobin
+from serving.route.view import ReplicaView
 from sim.fleet.plan import Failure, LinkSpec, Slowdown
 from sim.scripted import ScriptedCost
 from tests.sim.fleet.world import TEN_A_STEP, Machine, Told, both_paths, play, requests
@@ -68,6 +73,36 @@ def test_tokens_on_the_host_are_the_clients_though_the_replica_fails_before_they
     )
     assert told.tokens["r1"] == [17, 27]
     assert told.tokens["r0"] == [17, 27, 39, 49]
+
+
+@dataclass
+class Hears(RoundRobin):
+    """Round robin that notes what it is told."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.heard: list[tuple[str, int]] = []
+
+    def first_token(self, request: Request, replica: ReplicaView) -> None:
+        self.heard.append(("first_token", replica.index))
+
+    def ended(self, request: Request, replica: ReplicaView) -> None:
+        self.heard.append(("ended", replica.index))
+
+    def lost(self, replica: ReplicaView) -> None:
+        self.heard.append(("lost", replica.index))
+
+
+@both_paths
+def test_news_of_a_life_before_are_none_to_the_router(plain: bool) -> None:
+    """A first token is on the host at 10 and held at 40; lost at 12 and back on the same replica at 14, the request has
+    its first one from there, its second, on the host at 24.
+    """
+    hears = Hears()
+    cost = ScriptedCost(execute=10, return_=30)
+    told = play(requests((0, 1, 3)), [Machine(cost)], hears, plain=plain, failures=[Failure(0, at=12, back_at=14)])
+    assert told.tokens == {"r0": [40, 54, 64]}
+    assert hears.heard == [("ended", 0), ("lost", 0), ("first_token", 0), ("ended", 0)]
 
 
 @both_paths

@@ -173,7 +173,15 @@ def play(
         return made
 
     def engine(machine: Machine) -> Engine:
-        return Engine(lambda: start(machine), machine.cost, machine.kv_bytes_per_token, machine.role, machine.noise)
+        size = int(machine.settings.get("block_size", 16))  # type: ignore[call-overload]
+        return Engine(
+            lambda: start(machine),
+            machine.cost,
+            machine.kv_bytes_per_token,
+            machine.role,
+            machine.noise,
+            block_size=size,
+        )
 
     def front(router: str | Router, specs: Sequence[ReplicaSpec]) -> Front:
         return Front(make("router", router, ROUTERS) if isinstance(router, str) else router, specs)
