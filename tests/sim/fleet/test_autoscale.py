@@ -187,7 +187,7 @@ def test_a_draining_replica_fails_and_is_not_missed(plain: bool) -> None:
 
 @both_paths
 def test_a_draining_replica_that_fails_and_is_back_takes_requests_until_the_next_question(plain: bool) -> None:
-    """Drains from 100 on with r1, fails at 155, is back at 160, serves r2 from 170 to 180, and is one too many at 200."""
+    """Drains from 100 on with r1, fails at 155, is back at 160, serves r2 at 170, and is one too many at 200."""
     told = play(
         requests((40, 1, 30), (50, 1, 30), (170, 1, 1)),
         [MACHINE] * 2,
