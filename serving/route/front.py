@@ -4,6 +4,7 @@ A world tells it what happens, in the order in which it happens; each event that
 placements it made possible, and the world carries them out. All replicas are down until up() says otherwise.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Front:
         self._up: dict[int, bool] = {}  # index -> whether it takes new requests
         self._taking: tuple[ReplicaView, ...] = ()
         self._placements: dict[str, _Placement] = {}  # in order of placement
-        self._waiting: dict[str, Request] = {}  # in order of arrival
+        self._waiting: OrderedDict[str, Request] = OrderedDict()  # in order of arrival; a dict is slow to tell its first
         self._guard = RouterGuard(router, list(self._views.values()))
 
     @property

@@ -148,3 +148,18 @@ class Elsewhere(Router):
 def test_a_router_that_answers_nonsense_is_told_with_the_request(when: str, words: str) -> None:
     with pytest.raises(PolicyError, match=words):
         play(requests((4, 1, 1)), [MACHINE] * 2, Elsewhere(when), failures=[Failure(1, at=1)])
+
+
+@dataclass
+class WakesUp(Policy):
+    def admit(self, request: RequestView) -> Verdict:
+        return Verdict.WAIT
+
+    def wake_at(self) -> int:
+        return self.engine.now + 1_000
+
+
+@both_paths
+def test_a_policy_that_wakes_up_for_ever_and_lets_nobody_in_is_told(plain: bool) -> None:
+    with pytest.raises(PolicyError, match="the policy wants to wake up, and has let nobody in"):
+        play(requests((0, 1, 1)), [MACHINE._replace(policy=WakesUp)], plain=plain)
