@@ -51,7 +51,7 @@ class Front:
         self._up: dict[int, bool] = {}  # index -> whether it takes new requests
         self._taking: tuple[ReplicaView, ...] = ()
         self._placements: dict[str, _Placement] = {}  # in order of placement
-        self._waiting: OrderedDict[str, Request] = OrderedDict()  # in order of arrival; a dict is slow to tell its first
+        self._waiting: OrderedDict[str, Request] = OrderedDict()  # by arrival; of a dict the first is slow to find
         self._guard = RouterGuard(router, list(self._views.values()))
 
     @property
