@@ -12,24 +12,21 @@ from serving.cost import CostModel, StepFeatures
 from serving.errors import ConfigError
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Durations = list[int] | Ints
+FEW = 64
+"""Steps up to which a loop over Python numbers takes less time than numpy's dozen of calls."""
 
 
 class ProfileCost:
     """Durations in integer nanoseconds, rounded to the nearest; see serving.cost.CostModel for what each spans.
 
-    by_context: which of schedule, execute, return and complete time depend on decode_context; over_contexts: each of
-    them for a step at many contexts, the same numbers.
+    over_contexts: schedule, execute, return and complete time of steps that differ in decode_context alone.
     """
 
     def __init__(self, profile: Profile) -> None:
-        self.schedule_time = _duration(profile.schedule)
-        self.execute_time = _duration(profile.execute)
-        self.return_time = _duration(profile.return_)
-        self.complete_time = _duration(profile.complete)
-        durations = (profile.schedule, profile.execute, profile.return_, profile.complete)
-        self.by_context = [any(term.feature == "decode_context" for term in cost.terms) for cost in durations]
-        self.over_contexts = [_over_contexts(cost) for cost in durations]
+        durations = [_Duration(cost) for cost in (profile.schedule, profile.execute, profile.return_, profile.complete)]
+        self.schedule_time, self.execute_time, self.return_time, self.complete_time = [d.of for d in durations]
+        self.over_contexts = [duration.over_contexts for duration in durations]
         self._kv = profile.kv
         self._hull = tuple((name, attrgetter(name), low, high) for name, (low, high) in profile.hull.items())
 
@@ -47,70 +44,107 @@ class ProfileCost:
 
 
 class DecodeTimes(NamedTuple):
-    """Integer nanoseconds, an entry a step; but for execute, one for all steps where it is the same."""
+    """Integer nanoseconds: an entry a step, or one for all steps where it is the same."""
 
-    schedule: Ints
-    execute: Ints
-    return_: Ints
-    complete: Ints
+    schedule: Durations
+    execute: Durations
+    return_: Durations
+    complete: Durations
 
 
 def decode_times(cost: CostModel, step: StepFeatures, count: int) -> DecodeTimes:
     """Of `count` steps: this one, which only decodes, and those behind it, each reading num_seqs tokens more."""
+    if isinstance(cost, ProfileCost):
+        schedule, execute, return_, complete = cost.over_contexts
+        return DecodeTimes(schedule(step, count), execute(step, count), return_(step, count), complete(step, count))
     durations = (cost.schedule_time, cost.execute_time, cost.return_time, cost.complete_time)
-    if not isinstance(cost, ProfileCost):
-        steps = [step._replace(decode_context=step.decode_context + i * step.num_seqs) for i in range(count)]
-        return DecodeTimes(*(np.array([duration(s) for s in steps], dtype=np.int64) for duration in durations))
-    contexts = step.decode_context + step.num_seqs * np.arange(count, dtype=np.float64)
-    schedule, execute, return_, complete = (
-        over_contexts(step, contexts) if by_context else np.array([duration(step)])
-        for duration, over_contexts, by_context in zip(durations, cost.over_contexts, cost.by_context, strict=True)
-    )
-    return DecodeTimes(schedule, execute if len(execute) == count else execute.repeat(count), return_, complete)
+    steps = [step._replace(decode_context=step.decode_context + i * step.num_seqs) for i in range(count)]
+    return DecodeTimes(*[[duration(s) for s in steps] for duration in durations])
 
 
-def _duration(cost: CostTerms) -> Callable[[StepFeatures], int]:
-    constant = 0.0
-    terms: list[tuple[Callable[[StepFeatures], int], float, float, float]] = []
-    for term in cost.terms:
-        high = float("inf") if term.high is None else term.high
-        if term.coefficient_ms == 0.0:
-            continue
-        if term.feature == "one":
-            constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
-        else:
-            terms.append((attrgetter(term.feature), term.low, high, term.coefficient_ms))
+class _Ramp(NamedTuple):
+    """Rises by `coefficient`, in milliseconds, a unit of the feature between low and high."""
 
-    def duration(step: StepFeatures) -> int:
-        milliseconds = constant
-        for get, low, high, coefficient in terms:
+    feature: str
+    get: Callable[[StepFeatures], int]
+    low: float
+    high: float
+    coefficient: float
+
+
+_Rise = tuple[float, float, float]
+"""low, high, coefficient of a ramp in decode_context."""
+
+
+class _Duration:
+    """A sum of ramps, in a fixed order."""
+
+    def __init__(self, cost: CostTerms) -> None:
+        self._constant = 0.0
+        self._ramps: list[_Ramp] = []
+        for term in cost.terms:
+            high = float("inf") if term.high is None else term.high
+            if term.coefficient_ms == 0.0:
+                continue
+            if term.feature == "one":
+                self._constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
+            else:
+                get = attrgetter(term.feature)
+                self._ramps.append(_Ramp(term.feature, get, term.low, high, term.coefficient_ms))
+
+    def of(self, step: StepFeatures) -> int:
+        """Nanoseconds."""
+        milliseconds = self._constant
+        for _, get, low, high, coefficient in self._ramps:
             value = get(step)
             if value > low:
                 milliseconds += coefficient * ((value if value < high else high) - low)
         return round(milliseconds * 1e6)
 
-    return duration
+    def over_contexts(self, step: StepFeatures, count: int) -> Durations:
+        """of() this step, and those behind it, each with num_seqs more of decode_context; one entry if they are equal.
+
+        Each sum has the same numbers in the same order as in of().
+        """
+        first, growth = step.decode_context, step.num_seqs
+        constant, ramps = self._split(step, first + (count - 1) * growth)
+        if not ramps:
+            return [round(constant * 1e6)]
+        if count > FEW:
+            return _many(constant, ramps, np.arange(first, first + count * growth, growth, dtype=np.float64))
+        durations = []
+        for context in range(first, first + count * growth, growth):
+            milliseconds = constant
+            for low, high, coefficient in ramps:
+                if context > low:
+                    milliseconds += coefficient * ((context if context < high else high) - low)
+            durations.append(round(milliseconds * 1e6))
+        return durations
+
+    def _split(self, step: StepFeatures, last: int) -> tuple[float, list[_Rise]]:
+        """The sum up to the first ramp that rises between the context of the step and `last`; that one and those behind
+        it.
+        """
+        milliseconds, first = self._constant, step.decode_context
+        ramps: list[_Rise] = []
+        for feature, get, low, high, coefficient in self._ramps:
+            if feature == "decode_context" and first < high:
+                if low < last:
+                    ramps.append((low, high, coefficient))
+                continue
+            value = get(step)
+            if value > low:
+                part = coefficient * ((value if value < high else high) - low)
+                if ramps:
+                    ramps.append((-1.0, 0.0, part))  # every context is beyond its end
+                else:
+                    milliseconds += part
+        return milliseconds, ramps
 
 
-def _over_contexts(cost: CostTerms) -> Callable[[StepFeatures, Floats], Ints]:
-    """_duration() of a step with other values of decode_context; every operation, and their order, is the same."""
-    constant, terms = 0.0, []
-    for term in cost.terms:
-        high = float("inf") if term.high is None else term.high
-        if term.coefficient_ms == 0.0:
-            continue
-        if term.feature == "one":
-            constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
-        else:
-            terms.append((term.feature, term.low, high, term.coefficient_ms))
-
-    def durations(step: StepFeatures, contexts: Floats) -> Ints:
-        milliseconds: float | Floats = constant
-        for feature, low, high, coefficient in terms:
-            if feature == "decode_context":
-                milliseconds = milliseconds + coefficient * (np.maximum(np.minimum(contexts, high), low) - low)
-            elif (value := getattr(step, feature)) > low:
-                milliseconds = milliseconds + coefficient * ((value if value < high else high) - low)
-        return np.rint(np.asarray(milliseconds) * 1e6).astype(np.int64)
-
-    return durations
+def _many(constant: float, ramps: list[_Rise], contexts: NDArray[np.float64]) -> Ints:
+    milliseconds: float | NDArray[np.float64] = constant
+    for low, high, coefficient in ramps:
+        within = contexts if low < contexts[0] and contexts[-1] < high else np.maximum(np.minimum(contexts, high), low)
+        milliseconds = milliseconds + coefficient * (within - low)
+    return np.rint(np.asarray(milliseconds) * 1e6).astype(np.int64)

@@ -37,6 +37,10 @@ class StepFeatures(NamedTuple):
 
 
 def features(plan: Plan) -> StepFeatures:
+    decodes = plan.decodes
+    if decodes is not None and not plan.request_ids:
+        num = decodes.num_seqs
+        return StepFeatures(num, num, num, 0, 0, 0, 0, decodes.context)
     num_prefill = prefill_tokens = prefill_context = prefill_pairs = decode_context = 0
     for start, n in zip(plan.starts, plan.num_tokens, strict=True):
         if n == 1:
@@ -47,19 +51,19 @@ def features(plan: Plan) -> StepFeatures:
             prefill_context += start
             prefill_pairs += n * start + n * (n + 1) // 2
     num_seqs, num_sampled = len(plan.request_ids), sum(plan.samples)
-    if plan.decodes is not None:
-        num_seqs += plan.decodes.num_seqs
-        num_sampled += plan.decodes.num_seqs
-        decode_context += plan.decodes.context
+    if decodes is not None:
+        num_seqs += decodes.num_seqs
+        num_sampled += decodes.num_seqs
+        decode_context += decodes.context
     return StepFeatures(
-        num_seqs=num_seqs,
-        num_tokens=prefill_tokens + num_seqs - num_prefill,
-        num_sampled=num_sampled,
-        num_prefill_seqs=num_prefill,
-        prefill_tokens=prefill_tokens,
-        prefill_context=prefill_context,
-        prefill_pairs=prefill_pairs,
-        decode_context=decode_context,
+        num_seqs,
+        prefill_tokens + num_seqs - num_prefill,
+        num_sampled,
+        num_prefill,
+        prefill_tokens,
+        prefill_context,
+        prefill_pairs,
+        decode_context,
     )
 
 

@@ -5,29 +5,51 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
-from records.profile_cost import DecodeTimes, Ints
+from records.profile_cost import FEW, DecodeTimes, Durations, Ints
 from serving.schedule.contract import QuietSteps
 
 
 class Ahead:
     """The steps from `now` on; times in integer nanoseconds. steps: as the scheduler announced them.
 
-    times: of each step; slowdown: factor of its execution time.
+    count: how many. times: of each; slowdown: factor of its execution time.
     """
 
-    def __init__(self, steps: QuietSteps, times: DecodeTimes, now: int, slowdown: float) -> None:
+    def __init__(self, steps: QuietSteps, count: int, times: DecodeTimes, now: int, slowdown: float) -> None:
         self._steps = steps
         self._times = times
-        self._lay_out(now, slowdown)
+        self._lay_out(now, count, slowdown)
 
-    def _lay_out(self, now: int, slowdown: float) -> None:
-        schedule, execute, return_, complete = self._times
+    def _lay_out(self, now: int, count: int, slowdown: float) -> None:
+        (self._lay_out_few if count <= FEW else self._lay_out_many)(now, count, slowdown)
+
+    def _lay_out_few(self, now: int, count: int, slowdown: float) -> None:
+        schedules, executes, returns, completes = [
+            list(durations) * count if len(durations) == 1 else durations for durations in self._times
+        ]
+        begins, launches, hosts, delivered, ends = [], [], [], [], []
+        for schedule, execute, return_, complete in zip(schedules, executes, returns, completes, strict=True):
+            begins.append(now)
+            now += schedule
+            launches.append(now)
+            now += execute if slowdown == 1.0 else round(execute * slowdown)
+            hosts.append(now)
+            delivered.append(now + return_)
+            now += complete
+            ends.append(now)
+        self._begins, self._launches, self._hosts = array("q", begins), array("q", launches), array("q", hosts)
+        self._delivered, self._ends = array("q", delivered), array("q", ends)
+
+    def _lay_out_many(self, now: int, count: int, slowdown: float) -> None:
+        """The same with numpy."""
+        schedule, execute, return_, complete = [np.asarray(durations) for durations in self._times]
         if slowdown != 1.0:
             execute = np.rint(execute * slowdown).astype(np.int64)
-        ends = now + np.cumsum(schedule + execute + complete)
-        begins = np.empty_like(ends)
-        begins[0] = now
-        begins[1:] = ends[:-1]
+        bounds = np.empty(count + 1, dtype=np.int64)
+        bounds[0] = now
+        bounds[1:] = schedule + execute + complete
+        bounds.cumsum(out=bounds)
+        begins, ends = bounds[:-1], bounds[1:]
         hosts = ends - complete
         self._begins, self._ends, self._hosts = _array(begins), _array(ends), _array(hosts)
         self._launches, self._delivered = _array(begins + schedule), _array(hosts + return_)
@@ -65,7 +87,7 @@ class Ahead:
         before = [times[:first] for times in told]
         whole = self._times
         self._times = DecodeTimes(*(_from(durations, first, count) for durations in whole))
-        self._lay_out(self._begins[first], slowdown)
+        self._lay_out(self._begins[first], count - first, slowdown)
         self._times = whole
         after = (self._begins, self._launches, self._hosts, self._delivered, self._ends)
         self._begins, self._launches, self._hosts, self._delivered, self._ends = (
@@ -83,5 +105,5 @@ def _array(values: Ints) -> "array[int]":
     return array("q", values.tobytes())
 
 
-def _from(durations: Ints, first: int, count: int) -> Ints:
+def _from(durations: Durations, first: int, count: int) -> Durations:
     return durations if len(durations) == 1 else durations[first:count]

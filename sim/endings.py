@@ -26,6 +26,11 @@ class Endings:
             del self._ends_at[request_id]
         return ended
 
+    @property
+    def is_due(self) -> bool:
+        """Whether, as far as told, somebody gets a last token from the next step that counts decodes."""
+        return self._steps + 1 in self._due
+
     def limit(self, steps: QuietSteps) -> int:
         """How many of these are over before somebody gets a last token."""
         self._change(steps.left, steps.joined, steps.released)

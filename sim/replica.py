@@ -194,7 +194,7 @@ class Replica:
     def _look_ahead(self) -> Ahead | None:
         """The quiet steps that come next; those that begin before anything else happens, if it is alone."""
         until = int(min(self._env.peek(), NEVER)) if self._alone else NEVER
-        if self._tell_quiet is None or until <= self.now:
+        if self._tell_quiet is None or until <= self.now or self._endings.is_due:
             return None
         steps = self._scheduler.quiet_steps()
         if steps is None:
@@ -208,8 +208,8 @@ class Replica:
         times = decode_times(self._cost, shape, count)
         if self._noise is not None:
             noisy = np.rint(times.execute * self._noise.factors(steps.step_id, shape, count)).astype(np.int64)
-            times = times._replace(execute=noisy)
-        ahead = Ahead(steps, times, now, self._slowdown)
+            times = times._replace(execute=noisy.tolist())
+        ahead = Ahead(steps, count, times, now, self._slowdown)
         ahead.keep(ahead.begun_before(until))
         return ahead
 

@@ -314,16 +314,7 @@ class Scheduler:
         return self._snapshot(self._pool.usage())
 
     def _snapshot(self, usage: Usage) -> Snapshot:
-        return Snapshot(
-            num_waiting=self._guard.num_waiting,
-            num_running=len(self._running),
-            kv_total=usage.total,
-            kv_tokens_stored=usage.tokens_stored,
-            kv_tail_waste=usage.tail_waste,
-            kv_reserved_unused=usage.reserved_unused,
-            kv_cached_idle=usage.cached_idle,
-            kv_free=usage.free,
-        )
+        return Snapshot(self._guard.num_waiting, len(self._running), *usage)
 
     def check(self) -> None:
         """Recount queues and blocks. Errors: InvariantError. Costs as much as the pool is large: for tests."""

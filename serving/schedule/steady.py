@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from serving.errors import InvariantError
-from serving.request import RequestState
+from serving.request import NEVER, RequestState
 from serving.schedule.contract import Joined
 from serving.state.pool import BlockPool
 
@@ -26,11 +26,12 @@ class Member:
     """A request that is counted. start: its tokens computed when it joined. since: decode steps when its state was last
     up to date.
 
-    grows_at: the next decode step that it needs a block in, or fills one with. ends_at: the next one at whose end it
-    has its last token, or a full block that can be hit from then on.
+    grows_at: the next decode step that it needs a block in. fills_at: the next one that fills a block which can be hit
+    as soon as that is scheduled. ends_at: the next one at whose end it has its last token, or a full block that can be
+    hit from then on.
     """
 
-    __slots__ = ("_steady", "ends_at", "grows_at", "order", "since", "start", "state")
+    __slots__ = ("_steady", "ends_at", "fills_at", "grows_at", "order", "since", "start", "state")
 
     def __init__(self, steady: "Steady", state: RequestState, order: int, since: int) -> None:
         self._steady = steady
@@ -38,7 +39,7 @@ class Member:
         self.order = order
         self.start = state.num_computed
         self.since = since
-        self.grows_at = self.ends_at = 0
+        self.grows_at = self.fills_at = self.ends_at = 0
 
     def settle(self) -> None:
         self._steady.settle(self)
@@ -61,8 +62,9 @@ class Steady:
         self._num_joined = 0
         self._scheduled = 0  # decode steps, and how many of them are complete
         self._complete = 0
-        self._growing: dict[int, dict[Member, None]] = {}  # decode step -> whom something happens to when it begins
-        self._ending: dict[int, dict[Member, None]] = {}  # or when it is complete
+        self._growing: dict[int, dict[Member, None]] = {}  # by grows_at, fills_at and ends_at
+        self._filling: dict[int, dict[Member, None]] = {}
+        self._ending: dict[int, dict[Member, None]] = {}
         self._num_computed = 0  # sums over the members: tokens computed, slots of their blocks, tail waste
         self._capacity = 0
         self._tail_waste = 0
@@ -96,6 +98,7 @@ class Steady:
             self._pool.set_aside(state)
             self._add(member, 1)
             self._expect_growth(member)
+            self._expect_filling(member)
             self._expect_end(member)
 
     def changes(self) -> tuple[tuple[str, ...], tuple[Joined, ...]]:
@@ -152,7 +155,8 @@ class Steady:
         simple, and where blocks are short nothing is done and None returned.
         """
         pool, step = self._pool, self._scheduled + 1
-        due = _in_order(self._growing.get(step, ()))
+        growing = self._growing.get(step, {})
+        due = _in_order({**growing, **self._filling.get(step, {})})
         for member in due:
             self._settle_lengths(member)
         if give_way is None and sum(m.state.num_computed == m.state.capacity for m in due) > pool.num_free:
@@ -168,20 +172,25 @@ class Steady:
                     break  # and so did all behind it
                 grown[state] = pool.grow(state, 1)
                 self._capacity += pool.block_size
-            if self._publishes and end >= state.publish_at:
-                self._settle_tokens(member)
-                pool.publish(state, end)
-            del self._growing[step][member]
-            self._expect_growth(member)
+                del growing[member]
+                self._expect_growth(member)
+            if member.fills_at == step:
+                self._publish(member, end)
         if self._members:
             self._tail_waste += pool.block_size * self._phases[-self._scheduled % pool.block_size] - len(self._members)
             self._num_computed += len(self._members)
             self._scheduled = step
         self._growing.pop(step, None)
+        self._filling.pop(step, None)
         return grown
 
+    def _publish(self, member: Member, end: int) -> None:
+        self._settle_tokens(member)
+        self._pool.publish(member.state, end)
+        self._expect_filling(member)
+
     def quiet_steps(self) -> int:
-        """How many decode steps there are before something happens to a member."""
+        """How many decode steps there are before a member needs a block, or something happens to it at their end."""
         return min(min(self._growing), min(self._ending)) - self._scheduled - 1
 
     def advance(self, count: int) -> "array[int]":
@@ -189,6 +198,7 @@ class Steady:
         num, block_size, phases = len(self._members), self._pool.block_size, self._phases
         tail, last = self._tail_waste, -self._scheduled % block_size
         first = last - count + 1
+        end = self._scheduled + count
         if (
             first > -block_size
             and not any(phases[max(0, first) : last + 1])
@@ -197,13 +207,17 @@ class Steady:
             tails = array("q", range(tail - num, tail - count * num - 1, -num))  # no member comes into a new block
         else:
             tails = array("q")
-            for step in range(self._scheduled, self._scheduled + count):
+            for step in range(self._scheduled, end):
                 tail += block_size * phases[-step % block_size] - num
                 tails.append(tail)
         self._num_computed += count * num
         self._tail_waste = tails[-1]
-        self._scheduled += count
-        self._complete += count
+        while self._filling and (step := min(self._filling)) <= end:
+            self._scheduled = self._complete = step - 1
+            for member in _in_order(self._filling.pop(step)):
+                self._settle_lengths(member)
+                self._publish(member, member.state.num_computed + 1)
+        self._scheduled = self._complete = end
         return tails
 
     def take_back_step(self) -> list[RequestState]:
@@ -242,7 +256,8 @@ class Steady:
         self._add(member, -1)
         self._pool.take_back(state)
         state.counted = None
-        for steps, step in ((self._growing, member.grows_at), (self._ending, member.ends_at)):
+        dues = ((self._growing, member.grows_at), (self._filling, member.fills_at), (self._ending, member.ends_at))
+        for steps, step in dues:
             due = steps.get(step, {})
             due.pop(member, None)
             if not due:
@@ -250,9 +265,14 @@ class Steady:
 
     def _expect_growth(self, member: Member) -> None:
         state = member.state
-        end = min(state.capacity + 1, state.publish_at) if self._publishes else state.capacity + 1
-        member.grows_at = member.since + end - state.num_computed
+        member.grows_at = member.since + state.capacity + 1 - state.num_computed
         self._growing.setdefault(member.grows_at, {})[member] = None
+
+    def _expect_filling(self, member: Member) -> None:
+        state = member.state
+        if self._publishes and state.publish_at < NEVER:
+            member.fills_at = member.since + state.publish_at - state.num_computed
+            self._filling.setdefault(member.fills_at, {})[member] = None
 
     def _expect_end(self, member: Member) -> None:
         state = member.state

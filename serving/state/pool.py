@@ -34,7 +34,7 @@ class Hits(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Where every token slot of the pool is; in tokens, and the parts sum to total (contract.py, Snapshot)."""
+    """Where every token slot of the pool is, in tokens: the end of a Snapshot (contract.py); the parts sum to total."""
 
     total: int
     tokens_stored: int
@@ -252,16 +252,10 @@ class BlockPool:
             tail = -state.num_computed % block_size
             tail_waste += tail
             reserved += state.capacity - state.num_computed - tail
-        held = (self.num_blocks - self.num_free) * block_size
+        total, free = self.num_blocks * block_size, self.num_free * block_size
         idle = self._num_cached_idle * block_size
-        return Usage(
-            total=self.num_blocks * block_size,
-            tokens_stored=held - tail_waste - reserved,
-            tail_waste=tail_waste,
-            reserved_unused=reserved,
-            cached_idle=idle,
-            free=self.num_free * block_size - idle,
-        )
+        stored = total - free - tail_waste - reserved
+        return Usage(total, stored, tail_waste, reserved, idle, free - idle)
 
     def check(self, holders: Iterable[RequestState]) -> None:
         """Recount everything from the block tables. Errors: InvariantError naming what disagrees."""
