@@ -11,6 +11,7 @@ from serving.schedule.contract import Plan
 from serving.schedule.engine import build_scheduler
 from sim.scripted import ScriptedCost
 from sim.simulate import simulate
+from workloads.tokens import EOS_TOKEN_ID
 from workloads.truth import Truth
 from workloads.workload import Workload, WorkloadRequest, materialize
 
@@ -119,3 +120,53 @@ def test_a_request_that_never_fits_is_told_and_the_others_are_served() -> None:
 
 def _threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name in ("engine", "consumer")]
+
+
+def _sent(run) -> dict[str, int]:
+    return {r.request_id: r.arrival_time for r in run.sent}
+
+
+def test_a_turn_is_sent_after_the_one_before_and_repeats_what_was_said() -> None:
+    """FakeRunner samples token 9; the truth ends each output by token 2."""
+    think = 5_000_000
+    load = Workload(
+        "talk",
+        (
+            WorkloadRequest("a", 0, 4, 3, max_tokens=3, session_id="s"),
+            WorkloadRequest("b", 0, 10, 2, max_tokens=2, session_id="s", turn=2, parent=("a",), think_time=think),
+        ),
+    )
+    run = execute(load, build_scheduler("vllm"), FakeRunner())
+    told = timelines(_sent(run), run.receipts)
+    assert told["b"].finished
+    assert _sent(run)["b"] == told["a"].token_times[-1] + think
+    a, b = (r.prompt_token_ids for r in run.sent)
+    assert b[:7] == (*a, 9, 9, EOS_TOKEN_ID)
+    assert len(b) == 10
+    assert run.unsent == {}
+    assert min(run.lateness) >= 0
+
+
+def test_who_depends_on_a_request_that_was_turned_away_is_never_sent() -> None:
+    load = Workload(
+        "talk",
+        (
+            WorkloadRequest("big", 0, 400, 2, max_tokens=2),
+            WorkloadRequest("child", 0, 4, 2, max_tokens=2, parent=("big",)),
+            WorkloadRequest("small", 0, 4, 2, max_tokens=2),
+        ),
+    )
+    run = execute(load, build_scheduler("vllm", settings={"num_blocks": 4}), FakeRunner())
+    assert list(run.rejected) == ["big"]
+    assert run.unsent == {"child": "its parent big was turned away"}
+    assert sorted(_sent(run)) == ["big", "small"]
+
+
+def test_clients_keep_no_more_in_flight_than_they_may() -> None:
+    load = burst(12)
+    run = execute(load, build_scheduler("vllm"), FakeRunner(), max_in_flight=2)
+    told = timelines(_sent(run), run.receipts)
+    ends = sorted(t.token_times[-1] for t in told.values())
+    starts = sorted(_sent(run).values())
+    assert all(start >= end for start, end in zip(starts[2:], ends, strict=False))
+    assert len(told) == 12
