@@ -107,7 +107,7 @@ class RequestState:
         token_ids = token_ids_of(request.prompt_token_ids)
         prompt_len = len(token_ids)
         end_at = min(prompt_len + request.max_tokens, max_model_len)
-        token_ids += request.output_token_ids
+        token_ids.extend(request.output_token_ids)
         return cls(
             request=request,
             request_id=request.request_id,

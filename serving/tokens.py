@@ -7,7 +7,7 @@ its ids are drawn from the name (records/prompts.py) when somebody reads them, w
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Protocol, Self, SupportsIndex, overload
+from typing import SupportsIndex, overload
 
 
 class DrawnPrompt(Sequence[int]):
@@ -19,22 +19,6 @@ class DrawnPrompt(Sequence[int]):
 
         None: no name stands for them, so their ids are their identity.
         """
-
-
-class TokenIds(Protocol):
-    """A list of them, or DrawnTokens."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[int]: ...
-
-    def __iadd__(self, tokens: Iterable[int], /) -> Self: ...
-
-    @overload
-    def __getitem__(self, index: SupportsIndex, /) -> int: ...
-
-    @overload
-    def __getitem__(self, index: slice, /) -> list[int]: ...
 
 
 class DrawnTokens:
@@ -50,9 +34,8 @@ class DrawnTokens:
     def __len__(self) -> int:
         return self._prompt_len + len(self._output)
 
-    def __iadd__(self, tokens: Iterable[int], /) -> Self:
+    def extend(self, tokens: Iterable[int], /) -> None:
         self._output += tokens
-        return self
 
     def __iter__(self) -> Iterator[int]:
         return chain(self._prompt, self._output)
@@ -79,6 +62,9 @@ class DrawnTokens:
 
     def frozen(self) -> Sequence[int]:
         return tuple(self) if self._output else self._prompt
+
+
+TokenIds = list[int] | DrawnTokens
 
 
 def token_ids_of(prompt: Sequence[int]) -> TokenIds:

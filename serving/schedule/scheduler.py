@@ -257,7 +257,7 @@ class Scheduler:
                 tally.accepted[batch.index(state)] = 0
                 continue
             token_ids = state.token_ids
-            token_ids += new
+            token_ids.extend(new)
             if publishes and state.num_computed >= state.publish_at:
                 self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
             if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):

@@ -142,7 +142,7 @@ class Steady:
         state, in_flight = member.state, member.since - self._complete
         lacking = state.num_tokens - in_flight - len(state.token_ids)
         if lacking:
-            state.token_ids += self._tokens_of(state.request_id, state.num_output, lacking)
+            state.token_ids.extend(self._tokens_of(state.request_id, state.num_output, lacking))
 
     def settle_all(self) -> None:
         for member in self._members.values():

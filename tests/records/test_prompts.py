@@ -55,7 +55,7 @@ def test_with_output_behind_it_it_is_a_list(prompt: NamedPrompt | JoinedPrompt, 
     tokens, like = token_ids_of(prompt), spelled_out(prompt)
     assert isinstance(tokens, DrawnTokens)
     before = frozen(tokens)
-    tokens += output
+    tokens.extend(output)
     like += output
     assert (len(tokens), list(tokens), tokens[-1]) == (len(like), like, like[-1])
     start, stop = sorted(data.draw(st.tuples(st.integers(0, len(like)), st.integers(0, len(like)))))
@@ -73,7 +73,7 @@ def test_blocks_are_equal_by_name_where_their_tokens_are(a, b, block_size: int, 
     for spell in (lambda prompt: prompt, tuple):
         states = [RequestState.of(Request(str(i), 0, spell(p), 99), 10**6) for i, p in enumerate((a, b))]
         for state in states:
-            state.token_ids += output
+            state.token_ids.extend(output)
             extend_hashes(state, len(state.token_ids) // block_size, block_size)
         hashes.append([[x == y for y in states[1].block_hashes] for x in states[0].block_hashes])
     named, spelled = hashes
