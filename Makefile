@@ -2,6 +2,8 @@
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
+# make compiled  the packages with their hot modules compiled, in .compiled; takes a minute
+# make test-compiled   the compiled packages decide and record as the source does
 # make oracles   the simulator against queueing theory, in full: 200 seeds a setting, and long runs; about 20 minutes
 # make mutants   change serving/schedule and serving/state in every small way: do the tests notice? Takes an hour
 # make setup     the environment in .venv; every target calls it, and it does nothing when up to date
@@ -24,7 +26,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators oracles mutants format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -84,11 +86,26 @@ bench: setup
 	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies
 
 # Each rival in an environment of its own: they want other versions of the same packages.
-bench-simulators: setup
+bench-simulators: compiled
 	@for rival in dynamo:ai-dynamo==1.2.1 sched-sim:sched-sim==0.2.1; do \
 	    venv=".venv-rivals/$${rival%%:*}"; [ -x "$$venv/bin/python" ] || { "$(PYTHON)" -m venv "$$venv" && \
 	    "$$venv/bin/pip" install -qq --disable-pip-version-check "$${rival#*:}"; } || exit 1; done
 	@$(BIN)/python benchmarks/simulators.py $(if $(TRACE),--trace "$(TRACE)")
+
+# The stamp names what was compiled. Tests and benchmarks lie beside, so that they import what lies there.
+compiled: setup
+	@stamp=.compiled/.made-of-$$({ cat setup.py pyproject.toml requirements.lock && \
+	    find serving records workloads sim realexec calibration lab tests benchmarks -name '*.py' | LC_ALL=C sort | xargs cat; } | \
+	    cksum | tr ' ' '-') && { [ -e "$$stamp" ] || { rm -rf .compiled && mkdir .compiled && \
+	    cp -R serving records workloads sim realexec calibration lab tests benchmarks setup.py pyproject.toml .compiled && \
+	    echo "Compiling into .compiled: about a minute ..." >&2 && cd .compiled && \
+	    SERVETWIN_COMPILE=1 ../$(BIN)/python setup.py --quiet build_ext --inplace >build.log 2>&1 || { cat build.log >&2; exit 1; } && \
+	    rm -rf build && cd .. && touch "$$stamp"; }; }
+
+test-compiled: compiled
+	@echo "== pytest, compiled"
+	@cd .compiled && ../$(BIN)/python -m pytest -q tests/lab/test_compiled.py tests/serving/test_decision_traces.py \
+	    tests/serving/test_counting.py tests/lab/test_same_record.py tests/lab/test_same_fleet_record.py tests/records/test_replay.py
 
 oracles: setup
 	@ORACLES=full $(BIN)/python -m pytest -q -s -o timeout=3600 tests/sim/queueing
@@ -119,4 +136,4 @@ lock:
 	      "$$tmp/requirements.lock"; } > "$$tmp/new" && cp "$$tmp/new" requirements.lock
 
 clean:
-	rm -rf $(VENV) .venv-mutants .venv-rivals mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-mutants .venv-rivals .compiled mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,6 +5,7 @@ a process of its own, in turn; the figure is the best of some rounds. What is ti
 
 servetwin  from the workload in memory to every row of requests.parquet and steps.parquet in memory (twin_replay.py);
            `on disk` is the same as a whole run record, replay log and fingerprints included
+compiled   the same, by the packages that `make compiled` has made, if it has
 DynoSim    ai-dynamo 1.2.1, python -m dynamo.replay --replay-mode offline: the wall time of its own report
 sched-sim  0.2.1, Simulator.run() by itself, on its own A100 profile; it knows no prefix hashes
 
@@ -27,6 +28,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RIVALS = HERE.parent / ".venv-rivals"
+COMPILED = HERE.parent / ".compiled"
+"""Made by `make compiled`."""
 HASH_BLOCK = 512
 """Tokens of a hash id in a Mooncake trace."""
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
@@ -82,11 +85,15 @@ def mooncake(path: Path, block_size: int, rounds: int, replicas: int = 1, affine
     return Scenario(name, requests, settings, rounds, replicas=replicas)
 
 
-def servetwin(scenario: Scenario, trace: Path) -> dict[str, float]:
+def servetwin(scenario: Scenario, trace: Path, root: Path = HERE.parent) -> dict[str, float]:
     settings = {**scenario.settings, "max_model_len": 1 << 20}
-    command = [sys.executable, HERE / "twin_replay.py", trace, json.dumps(settings)]
-    out, _ = _run([*command, scenario.replicas, scenario.routers[0]])
+    command = [sys.executable, root / "benchmarks/twin_replay.py", trace, json.dumps(settings)]
+    out, _ = _run([*command, scenario.replicas, scenario.routers[0]], root)
     return json.loads(out)
+
+
+def compiled(scenario: Scenario, trace: Path) -> dict[str, float]:
+    return servetwin(scenario, trace, COMPILED)
 
 
 def dynosim(scenario: Scenario, trace: Path) -> dict[str, float]:
@@ -123,11 +130,11 @@ def sched_sim(scenario: Scenario, trace: Path) -> dict[str, float]:
     return {**json.loads(out), "peak_mb": peak}
 
 
-def _run(command: Sequence[object]) -> tuple[str, float]:
-    """What it printed, and the most memory it held, in MB."""
+def _run(command: Sequence[object], root: Path = HERE.parent) -> tuple[str, float]:
+    """What it printed, and the most memory it held, in MB. root: where Python looks first."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            list(map(str, command)), env={**ONE_CORE, "PYTHONPATH": str(HERE.parent)}, stdout=out, stderr=errors
+            list(map(str, command)), env={**ONE_CORE, "PYTHONPATH": str(root)}, stdout=out, stderr=errors
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -138,12 +145,13 @@ def _run(command: Sequence[object]) -> tuple[str, float]:
         return out.read(), usage.ru_maxrss / 1024
 
 
-SIMULATORS = {"servetwin": servetwin, "DynoSim 1.2.1": dynosim, "sched-sim 0.2.1": sched_sim}
+OURS = {"servetwin": servetwin, **({"servetwin, compiled": compiled} if COMPILED.exists() else {})}
+SIMULATORS = {**OURS, "DynoSim 1.2.1": dynosim, "sched-sim 0.2.1": sched_sim}
 
 
 def measure(scenario: Scenario) -> Iterator[tuple[str, dict[str, float]]]:
     """The best of the rounds of each simulator, in turn."""
-    names = [name for name in SIMULATORS if name == "servetwin" or not scenario.alone]
+    names = [name for name in SIMULATORS if name in OURS or not scenario.alone]
     best: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.jsonl"
@@ -174,7 +182,7 @@ def main() -> None:
     for scenario in scenarios:
         for name, r in measure(replace(scenario, alone=alone or scenario.alone)):
             row = [
-                f"{scenario.name:<44}{name:<16}",
+                f"{scenario.name:<40}{name:<20}",
                 f"{r['seconds']:9.2f}{len(scenario.requests) / r['seconds']:12,.0f}",
             ]
             row.append(f"{r['simulated_s'] / r['seconds']:15,.0f}")
@@ -183,7 +191,7 @@ def main() -> None:
             print("".join(row), flush=True)
             if "record_s" in r:
                 n = len(scenario.requests) / r["record_s"]
-                print(f"{'':44}{'  on disk':<16}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
+                print(f"{'':40}{'  on disk':<20}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
 
 
 if __name__ == "__main__":
