@@ -182,14 +182,14 @@ GOOD = Plan(0, ("a",), (0,), (3,), (True,), (3,), (Admission("a", (1, 2, 3), 0),
 def test_a_plan_that_cannot_be_executed_says_why(change, error, message) -> None:
     runner = Runner(tiny(max_position=20), 8, 4)
     with pytest.raises(error, match=message):
-        runner.prepare(replace(GOOD, **change))
+        runner.prepare(GOOD._replace(**change))
 
 
 def test_released_and_preempted_are_forgotten() -> None:
     runner = Runner(tiny(), 8, 4)
     runner.prepare(GOOD)
-    runner.prepare(replace(GOOD, preempted=("a", "never seen")))
-    runner.prepare(replace(GOOD, released=("a",)))
+    runner.prepare(GOOD._replace(preempted=("a", "never seen")))
+    runner.prepare(GOOD._replace(released=("a",)))
     runner.forget(("a", "never seen"))
     runner.prepare(GOOD)
 
