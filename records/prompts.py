@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from serving.tokens import DrawnPrompt
+from serving.tokens import DrawnPrompt, packed
 
 FIRST_TOKEN_ID = 3
 NUM_TOKEN_IDS = 256
@@ -74,18 +74,19 @@ class NamedPrompt(_Drawn):
         size, names = self.size, self.names
         first, last = start // size, (end - 1) // size
         if first == last:
-            return f"{names[first]} {start - first * size} {end - first * size}".encode()
-        parts = [f"{names[first]} {start - first * size} {size}"]
-        parts += [f"{name} 0 {size}" for name in names[first + 1 : last]]
-        parts.append(f"{names[last]} 0 {end - last * size}")
-        return "\0".join(parts).encode()
+            return f"{names[first]} {start - first * size} {end - first * size}\0".encode()
+        parts = [f"{names[first]} {start - first * size} {size}\0"]
+        parts += [f"{name} 0 {size}\0" for name in names[first + 1 : last]]
+        parts.append(f"{names[last]} 0 {end - last * size}\0")
+        return "".join(parts).encode()
 
 
 class JoinedPrompt(_Drawn):
     """Prompts and outputs, one behind the other: a conversation up to now, shared documents before a question.
 
-    parts: each at least a token long; a JoinedPrompt among them stands for its own parts. A range inside a NamedPrompt
-        has the identity that it has there, so a block is equal to that of the request that had the part before.
+    parts: each at least a token long; a JoinedPrompt among them stands for its own parts. A range that begins inside a
+        NamedPrompt, and ends there or in ids behind it, has the identity that it has there, so a block is equal to that
+        of the request that had the part before, and that output.
     """
 
     __slots__ = ("_ends", "parts")
@@ -126,9 +127,17 @@ class JoinedPrompt(_Drawn):
     def identity(self, start: int, end: int) -> bytes | None:
         n = bisect_right(self._ends, start)
         part, begins = self.parts[n], self._start(n)
-        if end > self._ends[n] or not isinstance(part, NamedPrompt):
+        if not isinstance(part, NamedPrompt):
             return None
-        return part.identity(start - begins, end - begins)
+        identity = part.identity(start - begins, min(end, self._ends[n]) - begins)
+        while end > self._ends[n]:
+            begins = self._ends[n]
+            n += 1
+            behind = self.parts[n]
+            if isinstance(behind, NamedPrompt):
+                return None
+            identity += packed(behind[: end - begins])
+        return identity
 
     def _start(self, n: int) -> int:
         return self._ends[n - 1] if n else 0

@@ -5,8 +5,10 @@ its ids are drawn from the name (records/prompts.py) when somebody reads them, w
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
+from struct import Struct
 from typing import SupportsIndex, overload
 
 
@@ -17,8 +19,19 @@ class DrawnPrompt(Sequence[int]):
     def identity(self, start: int, end: int) -> bytes | None:
         """Equal for equal names of the tokens start .. end - 1, in which case they are equal; unequal otherwise.
 
-        None: no name stands for them, so their ids are their identity.
+        Where ids follow the name, they are behind it, packed(). None: the range does not begin in a name, so that ids
+        are all its identity.
         """
+
+
+def packed(token_ids: Sequence[int]) -> bytes:
+    """As little-endian 64-bit integers: the same bytes on every machine."""
+    return _packer(len(token_ids))(*token_ids)
+
+
+@cache
+def _packer(count: int) -> Callable[..., bytes]:
+    return Struct(f"<{count}q").pack
 
 
 class DrawnTokens:
@@ -57,8 +70,12 @@ class DrawnTokens:
         return [*self._prompt[start : min(stop, n)], *self._output[max(0, start - n) : max(0, stop - n)]]
 
     def identity(self, start: int, end: int) -> bytes | None:
-        """Of tokens of the prompt; None where output is among them, or the prompt has no name for them."""
-        return self._prompt.identity(start, end) if end <= self._prompt_len else None
+        """As of a prompt that has the output behind it."""
+        n = self._prompt_len
+        if end <= n:
+            return self._prompt.identity(start, end)
+        before = self._prompt.identity(start, n) if start < n else None
+        return None if before is None else before + packed(self._output[: end - n])
 
     def frozen(self) -> Sequence[int]:
         return tuple(self) if self._output else self._prompt

@@ -96,9 +96,8 @@ class Ahead:
 
     def steps(self) -> QuietSteps:
         """Those that are kept, as they happened."""
-        return self._steps._replace(
-            schedule_ats=self._begins, launch_ats=self._launches, host_ats=self._hosts, delivered_ats=self._delivered
-        )
+        announced = self._steps[:-5]
+        return QuietSteps(*announced, self._begins, self._launches, self._hosts, self._delivered, array("q"))
 
 
 def _array(values: Ints) -> "array[int]":

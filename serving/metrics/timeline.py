@@ -20,13 +20,13 @@ from serving.schedule.contract import Joined, QuietSteps, StepReceipt
 class Timeline(NamedTuple):
     """One request. Instants and durations in integer nanoseconds.
 
-    first_scheduled_at: its first step's schedule() call. token_times: when the client held each token.
+    first_scheduled_at: its first step's schedule() call. token_times: an array, when the client held each token.
     num_cached: prompt tokens the prefix cache saved at its first admission.
     """
 
     arrival_at: int
     first_scheduled_at: int
-    token_times: tuple[int, ...]
+    token_times: "array[int]"
     queue: int
     schedule: int
     prefill: int
@@ -72,7 +72,7 @@ class Track:
     num_cached: int = 0
     finished_on: int = -1
     steps: list[tuple[int, int, int]] = field(default_factory=list)  # (schedule, launch, host) up to the first token
-    token_times: list[int] = field(default_factory=list)
+    token_times: "array[int]" = field(default_factory=lambda: array("q"))
     first_host: int = -1
     last_host: int = -1
     counted: _Counted | None = None  # while its decodes are counted: by whom, and from which step on
@@ -184,7 +184,7 @@ def _timeline(arrival: int, track: Track) -> Timeline:
     return Timeline(
         arrival_at=arrival,
         first_scheduled_at=track.steps[0][0],
-        token_times=tuple(track.token_times),
+        token_times=track.token_times[:],
         queue=track.first_host - arrival - busy,
         schedule=busy - executing,
         prefill=executing,

@@ -70,7 +70,7 @@ class CountingScheduler(Scheduler):
         self._released.clear()
         self._num_steps += count
         self._pool.now = steps.host_ats[-1]
-        return steps._replace(tail_wastes=self._steady.advance(count))
+        return QuietSteps(*steps[:-1], self._steady.advance(count))
 
     def abort(self, request_id: str, now: int) -> None:
         state = self._live.get(request_id)

@@ -4,13 +4,11 @@ A block's hash covers its own tokens and, through its parent, all tokens before 
 prefixes. vLLM 0.32.0 chains sha256 in the same way (v1/core/kv_cache_utils.py).
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from hashlib import sha256
-from struct import Struct
 from typing import NamedTuple, Protocol
 
-from serving.tokens import DrawnTokens, TokenIds, token_ids_of
+from serving.tokens import DrawnTokens, TokenIds, packed, token_ids_of
 
 
 class Hashed(Protocol):
@@ -28,12 +26,6 @@ class _Prompt(NamedTuple):
     block_hashes: list[bytes]
 
 
-@cache
-def _packer(block_size: int) -> Callable[..., bytes]:
-    """Token ids of a block as little-endian 64-bit integers: the same bytes on every machine."""
-    return Struct(f"<{block_size}q").pack
-
-
 def prompt_hashes(prompt: Sequence[int], block_size: int) -> list[bytes]:
     """Of all full blocks of a prompt: what an engine that serves it publishes for them."""
     hashed = _Prompt(token_ids_of(prompt), [])
@@ -45,11 +37,11 @@ def extend_hashes(state: Hashed, num_blocks: int, block_size: int) -> None:
     """Compute the hashes of the first num_blocks full blocks of a request; those known are kept."""
     hashes = state.block_hashes
     parent = hashes[-1] if hashes else b""
-    pack, token_ids = _packer(block_size), state.token_ids
+    token_ids = state.token_ids
     for i in range(len(hashes), num_blocks):
         start, end = i * block_size, (i + 1) * block_size
         tokens = token_ids.identity(start, end) if isinstance(token_ids, DrawnTokens) else None
         if tokens is None:
-            tokens = pack(*token_ids[start:end])
+            tokens = packed(token_ids[start:end])
         parent = sha256(parent + tokens).digest()
         hashes.append(parent)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from records.prompts import JoinedPrompt, NamedPrompt, prompt_from_json, prompt_to_json, tokens_of
 from serving.request import Request, RequestState
 from serving.state.hashing import extend_hashes
-from serving.tokens import DrawnTokens, frozen, token_ids_of
+from serving.tokens import DrawnTokens, frozen, packed, token_ids_of
 
 
 @st.composite
@@ -83,14 +83,25 @@ def test_blocks_are_equal_by_name_where_their_tokens_are(a, b, block_size: int, 
 
 
 @given(joined, st.data())
-def test_a_range_inside_a_named_part_has_its_identity_there_and_no_other_has_one(prompt: JoinedPrompt, data) -> None:
+def test_a_range_that_begins_in_a_named_part_has_its_identity_there_and_that_of_ids_behind_it(prompt, data) -> None:
     start, end = sorted(data.draw(st.lists(st.integers(0, len(prompt)), min_size=2, max_size=2, unique=True)))
-    begins = 0
+    begins, name, ids = 0, None, []
     for part in prompt.parts:
-        if begins <= start < begins + len(part):
-            inside = isinstance(part, NamedPrompt) and end <= begins + len(part)
-            assert prompt.identity(start, end) == (part.identity(start - begins, end - begins) if inside else None)
-        begins += len(part)
+        ends = begins + len(part)
+        if begins <= start < ends:
+            name = part.identity(start - begins, min(end, ends) - begins) if isinstance(part, NamedPrompt) else None
+        elif start < begins < end:
+            name, ids = (None, []) if isinstance(part, NamedPrompt) else (name, [*ids, *part[: end - begins]])
+        begins = ends
+    assert prompt.identity(start, end) == (None if name is None else name + packed(ids))
+
+
+@given(prompts() | joined, st.lists(st.integers(0, 9), min_size=1, max_size=12), st.data())
+def test_output_has_the_identity_that_it_has_in_a_later_prompt(prompt, output: list[int], data) -> None:
+    tokens, later = token_ids_of(prompt), JoinedPrompt((prompt, output))
+    tokens.extend(output)
+    start, end = sorted(data.draw(st.lists(st.integers(0, len(later)), min_size=2, max_size=2, unique=True)))
+    assert tokens.identity(start, end) == later.identity(start, end)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
