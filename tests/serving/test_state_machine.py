@@ -263,7 +263,7 @@ def test_scheduler_at_length() -> None:
     run_state_machine_as_test(
         SchedulerMachine,
         settings=settings(
-            max_examples=3000,
+            max_examples=1200,
             stateful_step_count=120,
             deadline=None,
             database=None,
