@@ -75,17 +75,16 @@ class RecordedScheduler:
     def _next_tokens(self) -> list[tuple[int]]:
         return [(next(tokens),) for tokens in self._counted.values()]
 
-    def quiet_steps(self) -> QuietSteps | None:
-        return self._scheduler.quiet_steps()
+    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
+        return self._scheduler.quiet_steps(most, unseen)
 
-    def advance(self, steps: QuietSteps) -> QuietSteps:
-        steps = self._scheduler.advance(steps)
+    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
         self._change(steps.left, steps.joined)
         for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
             step_id = steps.step_id + i
             self._log.append(("schedule", schedule_at, step_id, None))
             self._log.append(("complete", host_at, step_id, self._next_tokens()))
-        return steps
+        return self._scheduler.advance(steps)
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()

@@ -96,6 +96,7 @@ class StepRows:
         self._segment(count, num, True, 0)
         if steps.released:
             self._add_rare("released", [self._row[r] for r in steps.released])
+        self._add_blocks(steps.new_blocks)
         self._num_steps += count
 
     def _segment(self, count: int, growth: int, counts_decodes: bool, num_listed: int) -> None:
@@ -122,18 +123,22 @@ class StepRows:
             add("preempted", [row[r] for r in plan.preempted])
         if plan.released:
             add("released", [row[r] for r in plan.released])
-        if plan.new_blocks:
-            holders: list[int] = []
-            blocks: list[int] = []
-            for request_id, block_ids in plan.new_blocks:
-                holders += [row[request_id]] * len(block_ids)
-                blocks += block_ids
-            add("block_request", holders)
-            add("block_id", blocks)
+        self._add_blocks(plan.new_blocks)
         if plan.copies:
             add("copy_to_host", [copy.to_host for copy in plan.copies])
             add("copy_block", [copy.block_id for copy in plan.copies])
             add("copy_host_block", [copy.host_block_id for copy in plan.copies])
+
+    def _add_blocks(self, new_blocks: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+        if not new_blocks:
+            return
+        holders: list[int] = []
+        blocks: list[int] = []
+        for request_id, block_ids in new_blocks:
+            holders += [self._row[request_id]] * len(block_ids)
+            blocks += block_ids
+        self._add_rare("block_request", holders)
+        self._add_rare("block_id", blocks)
 
     def _add_rare(self, name: str, values: Sequence[int]) -> None:
         """Of the next step."""
@@ -263,6 +268,7 @@ def split_quiet(steps: QuietSteps, count: int) -> tuple[QuietSteps, QuietSteps]:
         left=(),
         joined=(),
         released=(),
+        new_blocks=(),
         before=_later(steps.before, tokens, first.tail_wastes[-1]),
         **{name: getattr(steps, name)[count:] for name in _ONE_A_STEP},
     )

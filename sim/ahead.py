@@ -96,8 +96,7 @@ class Ahead:
 
     def steps(self) -> QuietSteps:
         """Those that are kept, as they happened."""
-        announced = self._steps[:-5]
-        return QuietSteps(*announced, self._begins, self._launches, self._hosts, self._delivered, array("q"))
+        return QuietSteps(*self._steps[:-5], self._begins, self._launches, self._hosts, self._delivered, array("q"))
 
 
 def _array(values: Ints) -> "array[int]":

@@ -196,10 +196,10 @@ class Replica:
         until = int(min(self._env.peek(), NEVER)) if self._alone else NEVER
         if self._tell_quiet is None or until <= self.now or self._endings.is_due:
             return None
-        steps = self._scheduler.quiet_steps()
+        steps = self._scheduler.quiet_steps(MOST_AHEAD, unseen=self._alone)
         if steps is None:
             return None
-        now, num, count = self.now, steps.num_seqs, min(self._endings.limit(steps), MOST_AHEAD)
+        now, num, count = self.now, steps.num_seqs, self._endings.limit(steps)
         shape = StepFeatures(num, num, num, 0, 0, 0, 0, steps.context)
         if count < 1:
             return None
@@ -218,7 +218,8 @@ class Replica:
         self.now = ahead.end
         self._endings.advance(len(ahead))
         assert self._tell_quiet is not None
-        self._tell_quiet(self._scheduler.advance(ahead.steps()))
+        for steps in self._scheduler.advance(ahead.steps()):
+            self._tell_quiet(steps)
 
     def _wake_at_end(self, ahead: Ahead) -> None:
         end, wake = ahead.end, self._wake

@@ -145,8 +145,9 @@ class QuietSteps(NamedTuple):
     """Steps, one after the other, that give the same counted requests a token each, and in which nothing else happens.
 
     step_id, context: of the first; each later step has the next number, and num_seqs tokens of context more.
-    left, joined, released: as the plan of the first would have them; the others have none.
-    before: the engine before the first. most: how many there are before something happens in the engine.
+    left, joined, released, new_blocks: as the plan of the first would have them; the others have none.
+    before: the engine before the first, but with new_blocks. most: how many there are before something happens in the
+    engine.
     The arrays have an entry a step that ran, as in StepReceipt and Snapshot; they are empty until it did.
     """
 
@@ -156,6 +157,7 @@ class QuietSteps(NamedTuple):
     left: tuple[str, ...]
     joined: tuple[Joined, ...]
     released: tuple[str, ...]
+    new_blocks: tuple[tuple[str, tuple[int, ...]], ...]
     before: Snapshot
     most: int
     schedule_ats: "array[int]"
@@ -182,11 +184,17 @@ class SchedulerLike(Protocol):
         ended: of those that it only counts, who has its last token with this step.
         """
 
-    def quiet_steps(self) -> QuietSteps | None:
-        """What quiet steps lie ahead between two steps; None: there are none, or it does not count decodes."""
+    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
+        """What quiet steps lie ahead between two steps, up to `most`; None: none, or it does not count decodes.
 
-    def advance(self, steps: QuietSteps) -> QuietSteps:
-        """The world has run these: the next quiet steps, as many as have instants. Returns them with tail_wastes."""
+        unseen: nobody looks at the engine before they are over, so that free blocks may be appended amid them.
+        """
+
+    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+        """The world has run these: the next quiet steps, as many as have instants.
+
+        Returns them with tail_wastes, in parts that begin where blocks are appended.
+        """
 
     def snapshot(self) -> Snapshot: ...
 

@@ -12,7 +12,7 @@ from serving.component import Component
 from serving.errors import InvariantError
 from serving.request import RequestState
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import Decodes, Idle, Plan, QuietSteps, Snapshot
+from serving.schedule.contract import Decodes, Idle, Joined, Plan, QuietSteps, Snapshot
 from serving.schedule.draft import Draft
 from serving.schedule.scheduler import Parts, Scheduler, Tally
 from serving.schedule.steady import Steady, TokensOf
@@ -37,7 +37,7 @@ class CountingScheduler(Scheduler):
             self._steady.extend(self._running)
         return super().schedule(now)
 
-    def quiet_steps(self) -> QuietSteps | None:
+    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
         if self._in_flight or self._failed is not None or self._preempted or self._guard.num_waiting:
             return None
         steady, config = self._steady, self.config
@@ -45,7 +45,7 @@ class CountingScheduler(Scheduler):
         num = len(steady)
         if not num or num != len(self._running) or num > min(config.max_num_seqs, config.max_num_batched_tokens):
             return None
-        most = steady.quiet_steps()
+        most = steady.quiet_steps(most, may_grow=unseen and self._pool.host is None)
         if most < 1:
             return None
         released, before, none = tuple(self._released), self.snapshot(), array("q")
@@ -55,6 +55,7 @@ class CountingScheduler(Scheduler):
             steady.context + num,
             *steady.changes(),
             released,
+            (),
             before,
             most,
             schedule_ats=none,
@@ -64,13 +65,42 @@ class CountingScheduler(Scheduler):
             tail_wastes=none,
         )
 
-    def advance(self, steps: QuietSteps) -> QuietSteps:
-        count = len(steps.host_ats)
-        self._steady.forget_changes()
+    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+        steady, num, count = self._steady, steps.num_seqs, len(steps.host_ats)
+        steady.forget_changes()
         self._released.clear()
         self._num_steps += count
+        changes: tuple[tuple[str, ...], tuple[Joined, ...], tuple[str, ...]] = (
+            steps.left,
+            steps.joined,
+            steps.released,
+        )
+        before, first, parts = steps.before, 0, []
+        while first < count:
+            self._pool.now = steps.schedule_ats[first]
+            grown = steady.begin_step()
+            if grown:
+                before = self.snapshot()
+            end = min(count, first + steady.steps_to_growth)
+            parts.append(
+                QuietSteps(
+                    steps.step_id + first,
+                    num,
+                    steps.context + first * num,
+                    *changes,
+                    tuple([(state.request_id, blocks) for state, blocks in grown.items()]),
+                    before,
+                    end - first,
+                    steps.schedule_ats[first:end],
+                    steps.launch_ats[first:end],
+                    steps.host_ats[first:end],
+                    steps.delivered_ats[first:end],
+                    steady.advance(end - first),
+                )
+            )
+            changes, first = ((), (), ()), end
         self._pool.now = steps.host_ats[-1]
-        return QuietSteps(*steps[:-1], self._steady.advance(count))
+        return parts
 
     def abort(self, request_id: str, now: int) -> None:
         state = self._live.get(request_id)

@@ -227,10 +227,10 @@ class Scheduler:
             raise
         return outcome
 
-    def quiet_steps(self) -> QuietSteps | None:
+    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
         return None
 
-    def advance(self, steps: QuietSteps) -> QuietSteps:
+    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
         raise InvariantError(f"advance() from step {steps.step_id}: there were no quiet steps ahead")
 
     def num_output(self, request_id: str) -> int:

@@ -154,15 +154,25 @@ class Steady:
         give_way: takes the place of the last running request away, which may be the one in need; None: it is not as
         simple, and where blocks are short nothing is done and None returned.
         """
-        pool, step = self._pool, self._scheduled + 1
-        growing = self._growing.get(step, {})
-        due = _in_order({**growing, **self._filling.get(step, {})})
-        for member in due:
-            self._settle_lengths(member)
-        if give_way is None and sum(m.state.num_computed == m.state.capacity for m in due) > pool.num_free:
+        block_size, step = self._pool.block_size, self._scheduled + 1
+        if give_way is None and len(self._growing.get(step, ())) > self._pool.num_free:
             return None
-        grown = {}
-        for member in due:
+        grown = self.begin_step(give_way)
+        if self._members:
+            self._tail_waste += block_size * self._phases[-self._scheduled % block_size] - len(self._members)
+            self._num_computed += len(self._members)
+            self._scheduled = step
+        return grown
+
+    def begin_step(self, give_way: Callable[[], None] | None = None) -> dict[RequestState, tuple[int, ...]]:
+        """Of the next decode step, what happens to members before they get their tokens; as schedule().
+
+        Without give_way the blocks must be free.
+        """
+        pool, step, grown = self._pool, self._scheduled + 1, {}
+        growing = self._growing.get(step, {})
+        for member in _in_order({**growing, **self._filling.get(step, {})}):
+            self._settle_lengths(member)
             state = member.state
             end = state.num_computed + 1
             if end > state.capacity:
@@ -176,10 +186,6 @@ class Steady:
                 self._expect_growth(member)
             if member.fills_at == step:
                 self._publish(member, end)
-        if self._members:
-            self._tail_waste += pool.block_size * self._phases[-self._scheduled % pool.block_size] - len(self._members)
-            self._num_computed += len(self._members)
-            self._scheduled = step
         self._growing.pop(step, None)
         self._filling.pop(step, None)
         return grown
@@ -189,9 +195,20 @@ class Steady:
         self._pool.publish(member.state, end)
         self._expect_filling(member)
 
-    def quiet_steps(self) -> int:
-        """How many decode steps there are before a member needs a block, or something happens to it at their end."""
-        return min(min(self._growing), min(self._ending)) - self._scheduled - 1
+    def quiet_steps(self, most: int, may_grow: bool) -> int:
+        """How many decode steps there are, up to `most`, before something happens to a member at the end of one, or one
+        needs a block that it may not get, or might not.
+        """
+        most = min(most, min(self._ending) - self._scheduled - 1)
+        each = 1 + most // self._pool.block_size  # blocks that a member needs in so many steps, or one less
+        if may_grow and len(self._members) * each <= self._pool.num_free:
+            return most
+        return min(most, self.steps_to_growth)
+
+    @property
+    def steps_to_growth(self) -> int:
+        """How many decode steps there are before a member needs a block."""
+        return min(self._growing) - self._scheduled - 1
 
     def advance(self, count: int) -> "array[int]":
         """So many quiet steps are complete. Returns the tail waste in each."""
