@@ -74,7 +74,8 @@ def test_every_column_has_unit_and_description(folder: Path) -> None:
 
 def test_the_summary(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["num_requests"] == {"total": 4, "finished": 2, "rejected": 1, "aborted": 1, "unfinished": 0, "unsent": 0}
+    counts = {"total": 4, "finished": 2, "rejected": 1, "aborted": 1, "unfinished": 0, "unsent": 0}
+    assert summary["num_requests"] == counts
     assert (summary["num_steps"], summary["num_output_tokens"]) == (2, 3)
     assert summary["duration_s"] == pytest.approx(0.551)
     assert summary["requests_per_s"] == pytest.approx(2 / 0.551)
