@@ -14,6 +14,9 @@ HOT = (
     "serving/cost.py",
     "serving/metrics/timeline.py",
     "serving/request.py",
+    "serving/route/front.py",
+    "serving/route/guard.py",
+    "serving/route/view.py",
     "serving/schedule/batchers/base.py",
     "serving/schedule/batchers/displace.py",
     "serving/schedule/batchers/mixed.py",
@@ -36,9 +39,14 @@ HOT = (
     "serving/state/uncached_pool.py",
     "serving/tokens.py",
     "sim/ahead.py",
+    "sim/client_clock.py",
     "sim/endings.py",
+    "sim/fleet/chores.py",
+    "sim/fleet/fleet.py",
+    "sim/fleet/replicas.py",
     "sim/replica.py",
     "workloads/truth.py",
+    "workloads/workload.py",
 )
 """No class here is a base of one that a user writes or that stays interpreted: policies and the like are not here."""
 

@@ -42,17 +42,17 @@ class Ahead:
 
     def _lay_out_many(self, now: int, count: int, slowdown: float) -> None:
         """The same with numpy."""
-        schedule, execute, return_, complete = [np.asarray(durations) for durations in self._times]
+        schedule, execute, return_, complete = [d[0] if len(d) == 1 else np.asarray(d) for d in self._times]
         if slowdown != 1.0:
             execute = np.rint(execute * slowdown).astype(np.int64)
         bounds = np.empty(count + 1, dtype=np.int64)
         bounds[0] = now
-        bounds[1:] = schedule + execute + complete
+        bounds[1:] = execute + (schedule + complete)
         bounds.cumsum(out=bounds)
         begins, ends = bounds[:-1], bounds[1:]
-        hosts = ends - complete
+        hosts = _later(ends, -complete)
         self._begins, self._ends, self._hosts = _array(begins), _array(ends), _array(hosts)
-        self._launches, self._delivered = _array(begins + schedule), _array(hosts + return_)
+        self._launches, self._delivered = _array(_later(begins, schedule)), _array(_later(hosts, return_))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -101,6 +101,10 @@ class Ahead:
 
 def _array(values: Ints) -> "array[int]":
     return array("q", values.tobytes())
+
+
+def _later(times: Ints, by: int | Ints) -> Ints:
+    return times if isinstance(by, int) and by == 0 else times + by
 
 
 def _from(durations: Durations, first: int, count: int) -> Durations:

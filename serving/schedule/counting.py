@@ -14,8 +14,10 @@ from serving.request import RequestState
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import Decodes, Idle, Joined, Plan, QuietSteps, Snapshot
 from serving.schedule.draft import Draft
+from serving.schedule.guard import Guard
 from serving.schedule.scheduler import Parts, Scheduler, Tally
 from serving.schedule.steady import Steady, TokensOf
+from serving.state.pool import BlockPool
 
 
 class CountingScheduler(Scheduler):
@@ -118,7 +120,7 @@ class CountingScheduler(Scheduler):
         super().check()
 
     def _draft(self) -> "CountingDraft":
-        return CountingDraft(super()._draft(), self._steady)
+        return CountingDraft(self.config, self._guard, self._pool, self._running, self._steady)
 
     def _take_counted(self, plan: Plan, ended: Sequence[str], tally: Tally) -> None:
         if plan.decodes is None or not plan.decodes.num_seqs:
@@ -137,8 +139,10 @@ class CountingScheduler(Scheduler):
 class CountingDraft(Draft):
     """num_counted: decodes of this step that the columns leave out."""
 
-    def __init__(self, plain: Draft, steady: Steady) -> None:
-        super().__init__(plain.config, plain.guard, plain.pool, plain.running)
+    def __init__(
+        self, config: EngineConfig, guard: Guard, pool: BlockPool, running: list[RequestState], steady: Steady
+    ) -> None:
+        super().__init__(config, guard, pool, running)
         self._steady = steady
         self._num_counted = 0
 

@@ -142,20 +142,18 @@ class Draft:
         copies = tuple(self.pool.copies)
         self.pool.copies.clear()
         return Plan(
-            step_id=step_id,
-            request_ids=tuple([state.request_id for state in batch]),
-            starts=tuple(self.starts),
-            num_tokens=tuple(self.counts),
-            samples=tuple(self.samples),
-            prompt_lens=tuple([state.prompt_len for state in batch]),
-            admitted=tuple(
-                [Admission(state.request_id, frozen(state.token_ids), state.num_cached) for state in self.admitted]
-            ),
-            new_blocks=tuple([(state.request_id, blocks) for state, blocks in self.new_blocks.items()]),
-            preempted=tuple([state.request_id for state in preempted]),
-            released=released,
-            copies=copies,
-            decodes=self._decodes(),
+            step_id,
+            tuple([state.request_id for state in batch]),
+            tuple(self.starts),
+            tuple(self.counts),
+            tuple(self.samples),
+            tuple([state.prompt_len for state in batch]),
+            tuple([Admission(state.request_id, frozen(state.token_ids), state.num_cached) for state in self.admitted]),
+            tuple([(state.request_id, blocks) for state, blocks in self.new_blocks.items()]),
+            tuple([state.request_id for state in preempted]),
+            released,
+            copies,
+            self._decodes(),
         )
 
     def _decodes(self) -> Decodes | None:

@@ -169,7 +169,10 @@ class Steady:
 
         Without give_way the blocks must be free.
         """
-        pool, step, grown = self._pool, self._scheduled + 1, {}
+        pool, step = self._pool, self._scheduled + 1
+        grown: dict[RequestState, tuple[int, ...]] = {}
+        if step not in self._growing and step not in self._filling:
+            return grown
         growing = self._growing.get(step, {})
         for member in _in_order({**growing, **self._filling.get(step, {})}):
             self._settle_lengths(member)
@@ -212,20 +215,13 @@ class Steady:
 
     def advance(self, count: int) -> "array[int]":
         """So many quiet steps are complete. Returns the tail waste in each."""
-        num, block_size, phases = len(self._members), self._pool.block_size, self._phases
-        tail, last = self._tail_waste, -self._scheduled % block_size
-        first = last - count + 1
-        end = self._scheduled + count
-        if (
-            first > -block_size
-            and not any(phases[max(0, first) : last + 1])
-            and not any(phases[first:] if first < 0 else ())
-        ):
+        num, tail, end = len(self._members), self._tail_waste, self._scheduled + count
+        if not self.reserved and count <= self.steps_to_growth:
             tails = array("q", range(tail - num, tail - count * num - 1, -num))  # no member comes into a new block
         else:
-            tails = array("q")
+            block_size, tails = self._pool.block_size, array("q")
             for step in range(self._scheduled, end):
-                tail += block_size * phases[-step % block_size] - num
+                tail += block_size * self._phases[-step % block_size] - num
                 tails.append(tail)
         self._num_computed += count * num
         self._tail_waste = tails[-1]

@@ -38,9 +38,10 @@ def extend_hashes(state: Hashed, num_blocks: int, block_size: int) -> None:
     hashes = state.block_hashes
     parent = hashes[-1] if hashes else b""
     token_ids = state.token_ids
+    drawn = token_ids if isinstance(token_ids, DrawnTokens) else None
     for i in range(len(hashes), num_blocks):
         start, end = i * block_size, (i + 1) * block_size
-        tokens = token_ids.identity(start, end) if isinstance(token_ids, DrawnTokens) else None
+        tokens = None if drawn is None else drawn.identity(start, end)
         if tokens is None:
             tokens = packed(token_ids[start:end])
         parent = sha256(parent + tokens).digest()
