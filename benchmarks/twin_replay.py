@@ -93,16 +93,20 @@ class InMemory:
 
     def step(self, receipt: StepReceipt, engine: int = 0, moved: Sequence[str] = ()) -> None:
         self.rows.add(receipt, engine, moved)
-        steps = self._steps[engine]
-        steps.add(receipt)
-        self.last = max(self.last, receipt.host_at)
-        if len(steps) >= STEPS_A_ROW_GROUP:
-            self.num_steps += steps.take().num_rows
+        self._steps[engine].add(receipt)
+        self._count(engine, receipt.host_at)
 
     def quiet_steps(self, quiet: QuietSteps, engine: int = 0) -> None:
         self.rows.add_quiet(quiet, engine)
         self._steps[engine].add_quiet(quiet)
-        self.last = max(self.last, quiet.host_ats[-1])
+        self._count(engine, quiet.host_ats[-1])
+
+    def _count(self, engine: int, host_at: int) -> None:
+        if host_at > self.last:
+            self.last = host_at
+        steps = self._steps[engine]
+        if len(steps) >= STEPS_A_ROW_GROUP:
+            self.num_steps += steps.take().num_rows
 
     def finish(self, rejected: Mapping[str, str]) -> int:
         """Requests that have a row."""

@@ -78,13 +78,16 @@ class RecordedScheduler:
     def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
         return self._scheduler.quiet_steps(most, unseen)
 
-    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+    def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
         self._change(steps.left, steps.joined)
         for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
             step_id = steps.step_id + i
             self._log.append(("schedule", schedule_at, step_id, None))
             self._log.append(("complete", host_at, step_id, self._next_tokens()))
-        return self._scheduler.advance(steps)
+        parts = self._scheduler.advance(steps, ended)
+        for request_id in parts[-1].finished:
+            del self._counted[request_id]
+        return parts
 
     def snapshot(self) -> Snapshot:
         return self._scheduler.snapshot()

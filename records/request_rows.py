@@ -96,15 +96,20 @@ class RequestRows:
         self._keeper.add(receipt, engine, moved)
         for request_id in receipt.outcome.finished:
             if request_id not in moved:
-                row = self.row[request_id]
-                timeline = self._keeper.timeline(request_id, self._arrivals[row])
-                assert timeline is not None
-                self._write(row, _values(timeline))
+                self._finish(request_id)
         self._forget(receipt.plan.released, engine)
 
     def add_quiet(self, steps: QuietSteps, engine: int = 0) -> None:
         self._keeper.add_quiet(steps, engine)
+        for request_id in steps.finished:
+            self._finish(request_id)
         self._forget(steps.released, engine)
+
+    def _finish(self, request_id: str) -> None:
+        row = self.row[request_id]
+        timeline = self._keeper.timeline(request_id, self._arrivals[row])
+        assert timeline is not None
+        self._write(row, _values(timeline))
 
     def lost(self, request_id: str) -> None:
         """Its engine failed with it; it may go on elsewhere."""

@@ -97,7 +97,11 @@ class StepRows:
         if steps.released:
             self._add_rare("released", [self._row[r] for r in steps.released])
         self._add_blocks(steps.new_blocks)
-        self._num_steps += count
+        self._num_steps += count - 1
+        if steps.finished:
+            self._add_rare("finished", [self._row[r] for r in steps.finished])
+            self._members.drop(steps.finished)
+        self._num_steps += 1
 
     def _segment(self, count: int, growth: int, counts_decodes: bool, num_listed: int) -> None:
         members = self._members
@@ -261,7 +265,7 @@ def split_quiet(steps: QuietSteps, count: int) -> tuple[QuietSteps, QuietSteps]:
     if len(steps.host_ats) <= count:
         return steps, steps._replace(host_ats=array("q"))
     tokens = count * steps.num_seqs
-    first = steps._replace(**{name: getattr(steps, name)[:count] for name in _ONE_A_STEP})
+    first = steps._replace(finished=(), **{name: getattr(steps, name)[:count] for name in _ONE_A_STEP})
     rest = steps._replace(
         step_id=steps.step_id + count,
         context=steps.context + tokens,

@@ -20,25 +20,25 @@ class Endings:
         self._change(plan.decodes.left, plan.decodes.joined, plan.released)
         if not plan.decodes.num_seqs:
             return []
-        self._steps += 1
-        ended = list(self._due.pop(self._steps, ()))
-        for request_id in ended:
-            del self._ends_at[request_id]
-        return ended
+        return self.advance(1)
 
     @property
     def is_due(self) -> bool:
         """Whether, as far as told, somebody gets a last token from the next step that counts decodes."""
         return self._steps + 1 in self._due
 
-    def limit(self, steps: QuietSteps) -> int:
-        """How many of these are over before somebody gets a last token."""
+    def limit(self, steps: QuietSteps, may_end: bool) -> int:
+        """How many of these are over before somebody gets a last token; may_end: with that step."""
         self._change(steps.left, steps.joined, steps.released)
-        return min(steps.most, min(self._due) - self._steps - 1)
+        return min(steps.most, min(self._due) - self._steps - (not may_end))
 
-    def advance(self, steps: int) -> None:
-        """So many steps ran, all of them quiet."""
+    def advance(self, steps: int) -> list[str]:
+        """So many steps ran that counted decodes. Returns who got the last token of its output from the last."""
         self._steps += steps
+        ended = list(self._due.pop(self._steps, ()))
+        for request_id in ended:
+            del self._ends_at[request_id]
+        return ended
 
     def _change(self, left: Sequence[str], joined: Sequence[Joined], released: Sequence[str]) -> None:
         for request_id in (*left, *released):

@@ -194,12 +194,12 @@ class Replica:
     def _look_ahead(self) -> Ahead | None:
         """The quiet steps that come next; those that begin before anything else happens, if it is alone."""
         until = int(min(self._env.peek(), NEVER)) if self._alone else NEVER
-        if self._tell_quiet is None or until <= self.now or self._endings.is_due:
+        if self._tell_quiet is None or until <= self.now or (self._endings.is_due and not self._alone):
             return None
         steps = self._scheduler.quiet_steps(MOST_AHEAD, unseen=self._alone)
         if steps is None:
             return None
-        now, num, count = self.now, steps.num_seqs, self._endings.limit(steps)
+        now, num, count = self.now, steps.num_seqs, self._endings.limit(steps, may_end=self._alone)
         shape = StepFeatures(num, num, num, 0, 0, 0, 0, steps.context)
         if count < 1:
             return None
@@ -216,9 +216,9 @@ class Replica:
     def _settle(self, ahead: Ahead) -> None:
         """They are over."""
         self.now = ahead.end
-        self._endings.advance(len(ahead))
+        ended = self._endings.advance(len(ahead))
         assert self._tell_quiet is not None
-        for steps in self._scheduler.advance(ahead.steps()):
+        for steps in self._scheduler.advance(ahead.steps(), ended):
             self._tell_quiet(steps)
 
     def _wake_at_end(self, ahead: Ahead) -> None:

@@ -57,9 +57,17 @@ def stream(
 
     def tell_ended(receipt: StepReceipt) -> None:
         tell(receipt)
-        if receipt.outcome.finished:
-            for request_id in receipt.outcome.finished:
-                sender.ended(request_id, receipt.delivered_at)
+        ended(receipt.outcome.finished, receipt.delivered_at)
+
+    def tell_quiet_ended(steps: QuietSteps) -> None:
+        assert tell_quiet is not None
+        tell_quiet(steps)
+        ended(steps.finished, steps.delivered_ats[-1])
+
+    def ended(request_ids: Sequence[str], at: int) -> None:
+        if request_ids:
+            for request_id in request_ids:
+                sender.ended(request_id, at)
             clock.look()
 
     def refused(request_id: str, reason: str) -> None:
@@ -68,7 +76,7 @@ def stream(
         clock.look()
 
     open_loop = isinstance(sender, Given)
-    quiet = None if plain else tell_quiet
+    quiet = None if plain or tell_quiet is None else tell_quiet if open_loop else tell_quiet_ended
     replica = Replica(env, scheduler, cost, truth, tell if open_loop else tell_ended, refused, plain, quiet, noise)
     clock = ClientClock(env, sender, submit)
     with rare_collections():

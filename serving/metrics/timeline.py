@@ -120,6 +120,9 @@ class Timekeeper:
         counted = self._change(engine, steps.left, steps.joined)
         counted.hosts += steps.host_ats
         counted.delivered += steps.delivered_ats
+        for request_id in steps.finished:
+            _catch_up(self._tracks[request_id])
+            self._tracks[request_id].finished_on = engine
 
     def lost(self, request_id: str) -> None:
         """Its engine has failed: it has the tokens that it has."""

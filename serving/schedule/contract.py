@@ -142,7 +142,8 @@ class StepReceipt(NamedTuple):
 
 
 class QuietSteps(NamedTuple):
-    """Steps, one after the other, that give the same counted requests a token each, and in which nothing else happens.
+    """Steps, one after the other, that give the same counted requests a token each, and in which nothing else happens,
+    but that some may get their last token with the last of them: finished.
 
     step_id, context: of the first; each later step has the next number, and num_seqs tokens of context more.
     left, joined, released, new_blocks: as the plan of the first would have them; the others have none.
@@ -158,6 +159,7 @@ class QuietSteps(NamedTuple):
     joined: tuple[Joined, ...]
     released: tuple[str, ...]
     new_blocks: tuple[tuple[str, tuple[int, ...]], ...]
+    finished: tuple[str, ...]
     before: Snapshot
     most: int
     schedule_ats: "array[int]"
@@ -187,13 +189,15 @@ class SchedulerLike(Protocol):
     def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
         """What quiet steps lie ahead between two steps, up to `most`; None: none, or it does not count decodes.
 
-        unseen: nobody looks at the engine before they are over, so that free blocks may be appended amid them.
+        unseen: nobody looks at the engine before they are over, so that free blocks may be appended amid them, and
+        requests may end with the last.
         """
 
-    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+    def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
         """The world has run these: the next quiet steps, as many as have instants.
 
-        Returns them with tail_wastes, in parts that begin where blocks are appended.
+        ended: who has its last token with the last of them, as for complete(). Returns them with tail_wastes and
+        finished, in parts that begin where blocks are appended.
         """
 
     def snapshot(self) -> Snapshot: ...

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 
 from serving.component import Component
-from serving.errors import InvariantError
+from serving.errors import InvariantError, PolicyError
 from serving.request import RequestState
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import Decodes, Idle, Joined, Plan, QuietSteps, Snapshot
@@ -47,7 +47,7 @@ class CountingScheduler(Scheduler):
         num = len(steady)
         if not num or num != len(self._running) or num > min(config.max_num_seqs, config.max_num_batched_tokens):
             return None
-        most = steady.quiet_steps(most, may_grow=unseen and self._pool.host is None)
+        most = steady.quiet_steps(most, may_grow=unseen and self._pool.host is None, may_end=unseen)
         if most < 1:
             return None
         released, before, none = tuple(self._released), self.snapshot(), array("q")
@@ -58,6 +58,7 @@ class CountingScheduler(Scheduler):
             *steady.changes(),
             released,
             (),
+            (),
             before,
             most,
             schedule_ats=none,
@@ -67,7 +68,7 @@ class CountingScheduler(Scheduler):
             tail_wastes=none,
         )
 
-    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+    def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
         steady, num, count = self._steady, steps.num_seqs, len(steps.host_ats)
         steady.forget_changes()
         self._released.clear()
@@ -84,6 +85,7 @@ class CountingScheduler(Scheduler):
             if grown:
                 before = self.snapshot()
             end = min(count, first + steady.steps_to_growth)
+            tail_wastes = steady.advance(end - first)
             parts.append(
                 QuietSteps(
                     steps.step_id + first,
@@ -91,18 +93,30 @@ class CountingScheduler(Scheduler):
                     steps.context + first * num,
                     *changes,
                     tuple([(state.request_id, blocks) for state, blocks in grown.items()]),
+                    () if end < count else self._end(ended, steps.host_ats[-1]),
                     before,
                     end - first,
                     steps.schedule_ats[first:end],
                     steps.launch_ats[first:end],
                     steps.host_ats[first:end],
                     steps.delivered_ats[first:end],
-                    steady.advance(end - first),
+                    tail_wastes,
                 )
             )
             changes, first = ((), (), ()), end
-        self._pool.now = steps.host_ats[-1]
         return parts
+
+    def _end(self, ended: Sequence[str], now: int) -> tuple[str, ...]:
+        """At the end of quiet steps. Returns who finished."""
+        self._pool.now = now
+        tally = Tally([])
+        self._take_ends(ended, tally)
+        try:
+            self._tell(tally.notices, tally.finished)
+        except PolicyError as error:
+            self._failed = error
+            raise
+        return tuple([state.request_id for state in tally.finished])
 
     def abort(self, request_id: str, now: int) -> None:
         state = self._live.get(request_id)
@@ -123,10 +137,13 @@ class CountingScheduler(Scheduler):
         return CountingDraft(self.config, self._guard, self._pool, self._running, self._steady)
 
     def _take_counted(self, plan: Plan, ended: Sequence[str], tally: Tally) -> None:
-        if plan.decodes is None or not plan.decodes.num_seqs:
-            return
+        if plan.decodes is not None and plan.decodes.num_seqs:
+            self._steady.complete()
+            self._take_ends(ended, tally)
+
+    def _take_ends(self, ended: Sequence[str], tally: Tally) -> None:
         steady = self._steady
-        for state in steady.complete([self._live[request_id] for request_id in ended]):
+        for state in steady.at_end([self._live[request_id] for request_id in ended]):
             if self._publishes_when_complete and state.num_computed >= state.publish_at:
                 self._pool.publish(state, state.num_computed)
             if len(state.token_ids) >= state.end_at or state.token_ids[-1] in state.stop_ids:

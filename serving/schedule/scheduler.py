@@ -230,7 +230,7 @@ class Scheduler:
     def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
         return None
 
-    def advance(self, steps: QuietSteps) -> list[QuietSteps]:
+    def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
         raise InvariantError(f"advance() from step {steps.step_id}: there were no quiet steps ahead")
 
     def num_output(self, request_id: str) -> int:

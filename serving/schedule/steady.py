@@ -198,11 +198,11 @@ class Steady:
         self._pool.publish(member.state, end)
         self._expect_filling(member)
 
-    def quiet_steps(self, most: int, may_grow: bool) -> int:
-        """How many decode steps there are, up to `most`, before something happens to a member at the end of one, or one
-        needs a block that it may not get, or might not.
+    def quiet_steps(self, most: int, may_grow: bool, may_end: bool) -> int:
+        """How many decode steps there are, up to `most`, before something happens to a member at their end, or it needs a
+        block. may_end: with the step at whose end it happens; may_grow: blocks do not matter if enough are free.
         """
-        most = min(most, min(self._ending) - self._scheduled - 1)
+        most = min(most, min(self._ending) - self._scheduled - (not may_end))
         each = 1 + most // self._pool.block_size  # blocks that a member needs in so many steps, or one less
         if may_grow and len(self._members) * each <= self._pool.num_free:
             return most
@@ -239,9 +239,12 @@ class Steady:
         self._scheduled -= 1
         return states
 
-    def complete(self, ended: Iterable[RequestState]) -> list[RequestState]:
-        """The step is complete; `ended` have their last token. Returns, up to date, all to whom something happens."""
+    def complete(self) -> None:
+        """The step is complete."""
         self._complete += 1
+
+    def at_end(self, ended: Iterable[RequestState]) -> list[RequestState]:
+        """Of a complete step, with which `ended` have their last token. Returns all concerned, up to date."""
         ending = self._ending.pop(self._complete, {})
         ending.update((self._members[state], None) for state in ended)
         members = _in_order(ending)
@@ -250,7 +253,7 @@ class Steady:
         return [member.state for member in members]
 
     def go_on(self, state: RequestState) -> None:
-        """Of one that complete() returned: it did not end."""
+        """Of one that at_end() returned: it did not end."""
         self._expect_end(self._members[state])
 
     def check(self) -> None:

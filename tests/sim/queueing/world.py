@@ -82,7 +82,8 @@ def served(jobs: Sequence[Job], station: Station, plain: bool = False) -> list[S
     truth = Truth(load)
     watch = _Watch()
     scheduler, cost = _scheduler(station, truth, plain), _cost(station)
-    rejected = stream(_sender(load), truth, scheduler, cost, watch.told, plain=plain, tell_quiet=lambda quiet: None)
+    sender = _sender(load)
+    rejected = stream(sender, truth, scheduler, cost, watch.told, plain=plain, tell_quiet=watch.quiet_steps)
     assert not rejected
     return [watch.service(r.request_id) for r in load.requests]
 
@@ -214,5 +215,6 @@ class _Watch:
     def lost(self, request_id: str) -> None:
         pass
 
-    def quiet_steps(self, steps: QuietSteps, engine: int) -> None:
-        pass
+    def quiet_steps(self, steps: QuietSteps, engine: int = 0) -> None:
+        for request_id in steps.finished:
+            self._ends[request_id] = steps.host_ats[-1]
