@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -37,36 +37,49 @@ ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOK
 
 @dataclass(frozen=True)
 class Scenario:
-    """requests: lines of a Mooncake trace. rounds: the best of so many is told. alone: without rivals.
+    """requests: makes the `count` lines of a Mooncake trace; they are not kept: a child's peak memory begins with that of
+    its parent. rounds: the best of so many is told. alone: without rivals. writes: a whole record is written too.
 
     routers: ours, and DynoSim's of the same kind, where there are several replicas.
     """
 
     name: str
-    requests: Sequence[dict[str, Any]]
+    count: int
+    requests: Callable[[], Iterator[dict[str, Any]]]
     settings: dict[str, Any]
     rounds: int = 3
     alone: bool = False
+    writes: bool = False
     replicas: int = 1
     routers: tuple[str, str] = ("round-robin", "round_robin")
 
 
 def steady(count: int, rounds: int = 3, alone: bool = False) -> Scenario:
     """512 prompt and 64 output tokens, 20 ms apart."""
-    requests = [{"timestamp": 20 * i, "input_length": 512, "output_length": 64, "hash_ids": [i]} for i in range(count)]
+
+    def requests() -> Iterator[dict[str, Any]]:
+        for i in range(count):
+            yield {"timestamp": 20 * i, "input_length": 512, "output_length": 64, "hash_ids": [i]}
+
     settings = {"num_blocks": 16384, "block_size": 16, "max_num_seqs": 256, "max_num_batched_tokens": 2048}
-    return Scenario(f"steady, {count:,}", requests, {**settings, "enable_prefix_caching": False}, rounds, alone)
+    return Scenario(
+        f"steady, {count:,}", count, requests, {**settings, "enable_prefix_caching": False}, rounds, alone, True
+    )
 
 
 def starved() -> Scenario:
     """300 requests with 196,000 output tokens, 10 ms apart, in 41,408 tokens of KV."""
     lengths = [307 + 692 * ((i * 137) % 300) // 299 for i in range(300)]
     lengths[-1] += 196_000 - sum(lengths)
-    requests = [
-        {"timestamp": 10 * i, "input_length": 512, "output_length": n, "hash_ids": [i]} for i, n in enumerate(lengths)
-    ]
+
+    def requests() -> Iterator[dict[str, Any]]:
+        for i, n in enumerate(lengths):
+            yield {"timestamp": 10 * i, "input_length": 512, "output_length": n, "hash_ids": [i]}
+
     settings = {"num_blocks": 2588, "block_size": 16, "max_num_seqs": 256, "max_num_batched_tokens": 2048}
-    return Scenario("KV-starved, 196,000 tokens", requests, {**settings, "enable_prefix_caching": False})
+    return Scenario(
+        "KV-starved, 196,000 tokens", 300, requests, {**settings, "enable_prefix_caching": False}, writes=True
+    )
 
 
 def mooncake(path: Path, block_size: int, rounds: int, replicas: int = 1, affine: bool = False) -> Scenario:
@@ -75,20 +88,26 @@ def mooncake(path: Path, block_size: int, rounds: int, replicas: int = 1, affine
     affine: the router looks for the replica that has most of the prompt.
     """
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    requests = [json.loads(line) for line in text.splitlines()]
+    lines = text.splitlines()
+
+    def requests() -> Iterator[dict[str, Any]]:
+        return map(json.loads, lines)
+
     settings = {"num_blocks": (1 << 23) // block_size, "block_size": block_size, "max_num_seqs": 256}
     settings |= {"max_num_batched_tokens": 8192, "enable_prefix_caching": True}
     name = f"Mooncake, blocks of {block_size}" + (f", {replicas} replicas" if replicas > 1 else "")
     if affine:
         routers = ("prefix-affinity", "kv_router")
-        return Scenario(f"{name}, by prefix", requests, settings, rounds, replicas=replicas, routers=routers)
-    return Scenario(name, requests, settings, rounds, replicas=replicas)
+        return Scenario(
+            f"{name}, by prefix", len(lines), requests, settings, rounds, replicas=replicas, routers=routers
+        )
+    return Scenario(name, len(lines), requests, settings, rounds, replicas=replicas)
 
 
 def servetwin(scenario: Scenario, trace: Path, root: Path = HERE.parent) -> dict[str, float]:
     settings = {**scenario.settings, "max_model_len": 1 << 20}
     command = [sys.executable, root / "benchmarks/twin_replay.py", trace, json.dumps(settings)]
-    out, _ = _run([*command, scenario.replicas, scenario.routers[0]], root)
+    out, _ = _run([*command, scenario.replicas, scenario.routers[0], scenario.writes], root)
     return json.loads(out)
 
 
@@ -122,7 +141,7 @@ def sched_sim(scenario: Scenario, trace: Path) -> dict[str, float]:
     own = trace.with_suffix(".sched-sim.json")
     requests = [
         {"timestamp": r["timestamp"] / 1e3, "prompt_tokens": r["input_length"], "output_tokens": r["output_length"]}
-        for r in scenario.requests
+        for r in scenario.requests()
     ]
     own.write_text(json.dumps(requests))
     budget = scenario.settings["max_num_batched_tokens"]
@@ -155,7 +174,8 @@ def measure(scenario: Scenario) -> Iterator[tuple[str, dict[str, float]]]:
     best: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.jsonl"
-        trace.write_text("".join(json.dumps(request) + "\n" for request in scenario.requests))
+        with open(trace, "w") as file:
+            file.writelines(json.dumps(request) + "\n" for request in scenario.requests())
         for _ in range(scenario.rounds):
             for name in names:
                 try:
@@ -178,20 +198,20 @@ def main() -> None:
         scenarios += [mooncake(arguments.trace, 512, 3), mooncake(arguments.trace, 16, 1)]
         scenarios += [mooncake(arguments.trace, 512, 3, 8), mooncake(arguments.trace, 512, 3, 8, affine=True)]
     scenarios += [steady(100_000, 1, alone=True), steady(1_000_000, 1, alone=True)]
-    print(f"{'':60}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
+    print(f"{'':68}{'wall s':>9}{'requests/s':>12}{'simulated s/s':>15}{'steps/s':>10}{'peak MB':>9}{'start-up s':>12}")
     for scenario in scenarios:
         for name, r in measure(replace(scenario, alone=alone or scenario.alone)):
             row = [
-                f"{scenario.name:<40}{name:<20}",
-                f"{r['seconds']:9.2f}{len(scenario.requests) / r['seconds']:12,.0f}",
+                f"{scenario.name:<48}{name:<20}",
+                f"{r['seconds']:9.2f}{scenario.count / r['seconds']:12,.0f}",
             ]
             row.append(f"{r['simulated_s'] / r['seconds']:15,.0f}")
             row.append(f"{r['steps'] / r['seconds']:10,.0f}" if "steps" in r else f"{'':10}")
             row.append(f"{r['peak_mb']:9,.0f}{r['start_up_s']:12.2f}")
             print("".join(row), flush=True)
             if "record_s" in r:
-                n = len(scenario.requests) / r["record_s"]
-                print(f"{'':40}{'  on disk':<20}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
+                n = scenario.count / r["record_s"]
+                print(f"{'':48}{'  on disk':<20}{r['record_s']:9.2f}{n:12,.0f}", flush=True)
 
 
 if __name__ == "__main__":

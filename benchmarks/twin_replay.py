@@ -146,7 +146,7 @@ def on_disk(folder: Path, workload: Workload, profile: Profile, spec: EngineSpec
     return perf_counter() - begin
 
 
-def main(trace: str, settings: str, replicas: str, router: str) -> None:
+def main(trace: str, settings: str, replicas: str, router: str, writes: str) -> None:
     workload, _ = read_trace(Path(trace))
     given = json.loads(settings)
     profile = dynosim_profile(given["num_blocks"] * given["block_size"])
@@ -155,8 +155,9 @@ def main(trace: str, settings: str, replicas: str, router: str) -> None:
     seconds, steps, simulated = in_memory(workload, profile, spec, int(replicas), router)
     result = {"start_up_s": start_up, "seconds": seconds, "steps": steps, "simulated_s": simulated}
     result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    with tempfile.TemporaryDirectory() as folder:
-        result["record_s"] = on_disk(Path(folder) / "run", workload, profile, spec, int(replicas), router)
+    if writes == "True":
+        with tempfile.TemporaryDirectory() as folder:
+            result["record_s"] = on_disk(Path(folder) / "run", workload, profile, spec, int(replicas), router)
     print(json.dumps(result))
 
 
