@@ -37,8 +37,8 @@ ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOK
 
 @dataclass(frozen=True)
 class Scenario:
-    """requests: makes the `count` lines of a Mooncake trace; they are not kept: a child's peak memory begins with that of
-    its parent. rounds: the best of so many is told. alone: without rivals. writes: a whole record is written too.
+    """requests: makes the `count` lines of a Mooncake trace. They are not kept: the peak memory of a child begins with
+    its parent's. rounds: the best of so many is told. alone: without rivals. writes: a whole record is written too.
 
     routers: ours, and DynoSim's of the same kind, where there are several replicas.
     """
