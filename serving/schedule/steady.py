@@ -199,8 +199,8 @@ class Steady:
         self._expect_filling(member)
 
     def quiet_steps(self, most: int, may_grow: bool, may_end: bool) -> int:
-        """How many decode steps there are, up to `most`, before something happens to a member at their end, or it needs a
-        block. may_end: with the step at whose end it happens; may_grow: blocks do not matter if enough are free.
+        """How many decode steps there are, up to `most`, before something happens to a member at the end of one, or it
+        needs a block. may_end: that step included; may_grow: blocks do not matter if enough are free.
         """
         most = min(most, min(self._ending) - self._scheduled - (not may_end))
         each = 1 + most // self._pool.block_size  # blocks that a member needs in so many steps, or one less
