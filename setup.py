@@ -16,7 +16,6 @@ HOT = (
     "serving/request.py",
     "serving/route/front.py",
     "serving/route/guard.py",
-    "serving/route/prefix_record.py",
     "serving/route/view.py",
     "serving/schedule/batchers/base.py",
     "serving/schedule/batchers/displace.py",

@@ -5,7 +5,7 @@ its ids are drawn from the name (records/prompts.py) when somebody reads them, w
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from struct import Struct
@@ -35,37 +35,23 @@ def _packer(count: int) -> Callable[..., bytes]:
 
 
 class DrawnTokens:
-    """A drawn prompt and the output so far; it does what a scheduler does with a list of them.
+    """A drawn prompt and the output so far; it does what a scheduler does with a list of them."""
 
-    Output is spelled out when somebody reads more of it than its last token, which mostly nobody does.
-    """
-
-    __slots__ = ("_length", "_prompt", "_prompt_len", "_spelled", "_unspelled")
+    __slots__ = ("_output", "_prompt", "_prompt_len")
 
     def __init__(self, prompt: DrawnPrompt) -> None:
         self._prompt = prompt
         self._prompt_len = len(prompt)
-        self._length = self._prompt_len
-        self._spelled: list[int] = []
-        self._unspelled: list[Sequence[int]] = []  # behind it
+        self._output: list[int] = []
 
     def __len__(self) -> int:
-        return self._length
+        return self._prompt_len + len(self._output)
 
-    def extend(self, tokens: Sequence[int], /) -> None:
-        """tokens: they do not change any more."""
-        if tokens:
-            self._unspelled.append(tokens)
-            self._length += len(tokens)
-
-    def _output(self) -> list[int]:
-        for tokens in self._unspelled:
-            self._spelled += tokens
-        self._unspelled.clear()
-        return self._spelled
+    def extend(self, tokens: Iterable[int], /) -> None:
+        self._output += tokens
 
     def __iter__(self) -> Iterator[int]:
-        return chain(self._prompt, self._output())
+        return chain(self._prompt, self._output)
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> int: ...
@@ -76,14 +62,12 @@ class DrawnTokens:
     def __getitem__(self, index: SupportsIndex | slice, /) -> int | list[int]:
         n = self._prompt_len
         if not isinstance(index, slice):
-            if index == -1 and self._unspelled:
-                return self._unspelled[-1][-1]
             i = range(len(self))[index]
-            return self._output()[i - n] if i >= n else self._prompt[i]
+            return self._output[i - n] if i >= n else self._prompt[i]
         start, stop, step = index.indices(len(self))
         if step != 1:
             raise ValueError("a slice of token ids has no step")
-        return [*self._prompt[start : min(stop, n)], *self._output()[max(0, start - n) : max(0, stop - n)]]
+        return [*self._prompt[start : min(stop, n)], *self._output[max(0, start - n) : max(0, stop - n)]]
 
     def identity(self, start: int, end: int) -> bytes | None:
         """As of a prompt that has the output behind it."""
@@ -91,10 +75,10 @@ class DrawnTokens:
         if end <= n:
             return self._prompt.identity(start, end)
         before = self._prompt.identity(start, n) if start < n else None
-        return None if before is None else before + packed(self._output()[: end - n])
+        return None if before is None else before + packed(self._output[: end - n])
 
     def frozen(self) -> Sequence[int]:
-        return tuple(self) if self._length > self._prompt_len else self._prompt
+        return tuple(self) if self._output else self._prompt
 
 
 TokenIds = list[int] | DrawnTokens

@@ -24,18 +24,21 @@ class Ahead:
         (self._lay_out_few if count <= FEW else self._lay_out_many)(now, count, slowdown)
 
     def _lay_out_few(self, now: int, count: int, slowdown: float) -> None:
-        schedule, execute, return_, complete = [d if isinstance(d, list) else d.tolist() for d in self._times]
-        if slowdown != 1.0:
-            execute = [round(duration * slowdown) for duration in execute]
-        begins, ends = array("q", [now]), array("q")
-        for before, duration, after in zip(
-            _each(schedule, count), _each(execute, count), _each(complete, count), strict=True
-        ):
-            now += before + duration + after
+        schedules, executes, returns, completes = [
+            list(durations) * count if len(durations) == 1 else durations for durations in self._times
+        ]
+        begins, launches, hosts, delivered, ends = [], [], [], [], []
+        for schedule, execute, return_, complete in zip(schedules, executes, returns, completes, strict=True):
+            begins.append(now)
+            now += schedule
+            launches.append(now)
+            now += execute if slowdown == 1.0 else round(execute * slowdown)
+            hosts.append(now)
+            delivered.append(now + return_)
+            now += complete
             ends.append(now)
-        begins += ends[:-1]
-        self._begins, self._ends, self._hosts = begins, ends, _shifted(ends, [-d for d in complete])
-        self._launches, self._delivered = _shifted(begins, schedule), _shifted(self._hosts, return_)
+        self._begins, self._launches, self._hosts = array("q", begins), array("q", launches), array("q", hosts)
+        self._delivered, self._ends = array("q", delivered), array("q", ends)
 
     def _lay_out_many(self, now: int, count: int, slowdown: float) -> None:
         """The same with numpy."""
@@ -98,16 +101,6 @@ class Ahead:
 
 def _array(values: Ints) -> "array[int]":
     return array("q", values.tobytes())
-
-
-def _each(durations: list[int], count: int) -> list[int]:
-    return durations * count if len(durations) == 1 else durations
-
-
-def _shifted(times: "array[int]", by: list[int]) -> "array[int]":
-    if by == [0]:
-        return times[:]
-    return array("q", [at + duration for at, duration in zip(times, _each(by, len(times)), strict=True)])
 
 
 def _later(times: Ints, by: int | Ints) -> Ints:

@@ -1,8 +1,6 @@
 """The truth about outputs: the only holder of output lengths, asked by worlds and never by a scheduler."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import overload
+from collections.abc import Sequence
 
 from records.prompts import FIRST_TOKEN_ID, NUM_TOKEN_IDS
 from serving.errors import InvariantError
@@ -41,14 +39,16 @@ class Truth:
     def output_len(self, request_id: str) -> int:
         return self._last(request_id, 0) + 1
 
-    def placeholders(self, request_id: str, index: int, count: int | None = None) -> Sequence[int]:
+    def placeholders(self, request_id: str, index: int, count: int | None = None) -> list[int]:
         """Output tokens from number `index` on in such a world, `count` of them; None: to the end of the output."""
         length = self.output_len(request_id)
         end = length if count is None else index + count
         self._last(request_id, end - 1)
         first = self._first_placeholder[request_id]
-        ids = range(first + index, first + end)
-        return _ToTheEnd(ids) if end == length else ids
+        tokens = list(range(first + index, first + end))
+        if end == length:
+            tokens[-1] = EOS_TOKEN_ID
+        return tokens
 
     def answer(
         self, plan: Plan, sampled: Sequence[int | None] | None = None, overrun: int = 0
@@ -80,30 +80,3 @@ class Truth:
         if not 0 <= index < length:
             raise InvariantError(f"request {request_id} has {length} output tokens; number {index} was asked for")
         return length - 1
-
-
-class _ToTheEnd(Sequence[int]):
-    """These ids, but the end-of-sequence token in place of the last."""
-
-    __slots__ = ("_ids",)
-
-    def __init__(self, ids: range) -> None:
-        self._ids = ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __iter__(self) -> Iterator[int]:
-        return chain(self._ids[:-1], (EOS_TOKEN_ID,))
-
-    @overload
-    def __getitem__(self, index: int) -> int: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[int]: ...
-
-    def __getitem__(self, index: int | slice) -> int | list[int]:
-        if isinstance(index, slice):
-            return list(self)[index]
-        last = len(self._ids) - 1
-        return EOS_TOKEN_ID if index in (last, -1) else self._ids[index]
