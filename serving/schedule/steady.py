@@ -90,7 +90,7 @@ class Steady:
         """Between steps: those behind the members join, up to the first that has more to do than decode."""
         for i in range(len(self._members), len(running)):
             state = running[i]
-            if state.num_computed + 1 != state.num_tokens or state.num_tokens == state.prompt_len:
+            if state.num_computed + 1 != state.num_tokens or state.num_output == state.admitted_at_output:
                 return
             member = Member(self, state, self._num_joined, self._scheduled)
             self._num_joined += 1
