@@ -8,6 +8,7 @@ from lab.fleet_spec import FleetSpec, LinkEntry, Member
 from lab.load_class import load_class, sha256_of_files
 from lab.runs import (
     OutsideHull,
+    check_servable,
     engine_identity,
     heads,
     simulated_clients,
@@ -21,7 +22,7 @@ from records.manifest import FleetIdentity, Manifest, ProfileIdentity, ReplicaId
 from records.profile_cost import ProfileCost
 from records.run import RunRecord, RunWriter, new_run, read_run
 from records.units import nanoseconds
-from serving.errors import ConfigError, RequestError, WorkloadError
+from serving.errors import ConfigError
 from serving.metrics.money import Rental
 from serving.request import Request
 from serving.route.base import Router
@@ -38,7 +39,6 @@ from sim.fleet.autoscale import Autoscale
 from sim.fleet.fleet import Fleet
 from sim.fleet.plan import Engine, Failure, FleetPlan, LinkSpec, Slowdown
 from sim.noise import StepNoise
-from workloads.clients import stand_ins
 from workloads.truth import Truth
 from workloads.workload import Workload
 
@@ -61,7 +61,7 @@ def simulate_fleet(
     truth = Truth(workload)
     costs = [ProfileCost(member.profile) for member in members]
     schedulers = [_scheduler(member, cost, None) for member, cost in zip(members, costs, strict=True)]
-    _check_servable(workload, schedulers)
+    check_servable(workload, schedulers)
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
     with new_run(folder, heads(workload), force, fleet=True) as run:
         witness = _Recorder(run, costs, truth)
@@ -173,23 +173,6 @@ class _Recorder:
 def _scheduler(member: Member, cost: ProfileCost, tokens_of: Any) -> Scheduler:
     spec = sized(member.spec, member.profile.kv.num_blocks, member.profile.kv.block_size)
     return build(spec, cost=cost, load=load_class, tokens_of=tokens_of)
-
-
-def _check_servable(workload: Workload, schedulers: Sequence[Scheduler]) -> None:
-    """Errors: WorkloadError naming the first request that no replica could ever serve."""
-    kinds = {(s.config.num_blocks, s.config.block_size, s.config.max_model_len): s for s in schedulers}
-    for request in stand_ins(workload):
-        errors = [error for s in kinds.values() if (error := _refusal(s, request)) is not None]
-        if len(errors) == len(kinds):
-            raise WorkloadError(f"workload {workload.name}: {errors[0]}")
-
-
-def _refusal(scheduler: Scheduler, request: Request) -> RequestError | None:
-    try:
-        scheduler.refuse_impossible(request)
-    except RequestError as error:
-        return error
-    return None
 
 
 def _plan(

@@ -15,6 +15,7 @@ from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import ConfigError, RequestError, WorkloadError
+from serving.request import Request
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import EngineSpec, build
@@ -71,7 +72,7 @@ def simulate_run(
     spec = sized(spec, profile.kv.num_blocks, profile.kv.block_size)
     truth = Truth(workload)
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
-    check_servable(workload, scheduler)
+    check_servable(workload, [scheduler])
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
     recorded = RecordedScheduler(scheduler, truth.placeholders)
     factor = 1.0
@@ -82,23 +83,24 @@ def simulate_run(
     noise = None if noise_seed is None else StepNoise(profile.residual, noise_seed, "step noise 0 0")
     with new_run(folder, heads(workload), force) as run:
 
+        def log() -> None:
+            for line in recorded.lines():
+                run.log(line)
+
         def tell(receipt: StepReceipt) -> None:
             outside.add(receipt)
             run.step(receipt)
-            for line in recorded.lines():
-                run.log(line)
+            log()
 
         def tell_quiet(steps: QuietSteps) -> None:
             outside.add_quiet(steps)
             run.quiet_steps(steps)
-            for line in recorded.lines():
-                run.log(line)
+            log()
 
         rejected = stream(
             sender, truth, recorded, cost, tell, sent=run.sent, plain=plain, tell_quiet=tell_quiet, noise=noise
         )
-        for line in recorded.lines():
-            run.log(line)
+        log()
         manifest = Manifest(
             world="simulated",
             engine=engine_identity(spec, told_by, scheduler),
@@ -142,7 +144,7 @@ def execute_run(
     refuse_on_hardware(spec, told_by)
     spec = sized(spec, runner.num_blocks, runner.block_size)
     scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
-    check_servable(workload, scheduler)
+    check_servable(workload, [scheduler])
     recorded = RecordedScheduler(scheduler)
     predicted = predictor(told_by).predict(workload) if told_by else None
     run = execute(workload, recorded, runner, predicted, max_in_flight, progress)
@@ -215,13 +217,21 @@ def sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
     return replace(spec, settings={"num_blocks": num_blocks, "block_size": block_size, **spec.settings})
 
 
-def check_servable(workload: Workload, scheduler: Scheduler) -> None:
-    """Errors: WorkloadError naming the first request that the engine could never serve."""
+def check_servable(workload: Workload, schedulers: Sequence[Scheduler]) -> None:
+    """Errors: WorkloadError naming the first request that no engine could ever serve."""
+    kinds = {(s.config.num_blocks, s.config.block_size, s.config.max_model_len): s for s in schedulers}
     for request in stand_ins(workload):
-        try:
-            scheduler.refuse_impossible(request)
-        except RequestError as error:
-            raise WorkloadError(f"workload {workload.name}: {error}") from error
+        errors = [_refusal(scheduler, request) for scheduler in kinds.values()]
+        if None not in errors:
+            raise WorkloadError(f"workload {workload.name}: {errors[0]}") from errors[0]
+
+
+def _refusal(scheduler: Scheduler, request: Request) -> RequestError | None:
+    try:
+        scheduler.refuse_impossible(request)
+    except RequestError as error:
+        return error
+    return None
 
 
 def heads(workload: Workload) -> Iterator[RequestHead]:
@@ -276,10 +286,10 @@ class OutsideHull:
         self._add(features(receipt.plan), receipt.host_at - receipt.launch_at)
 
     def add_quiet(self, steps: QuietSteps) -> None:
-        num, context = steps.num_seqs, steps.context
+        context = steps.context
         for launch_at, host_at in zip(steps.launch_ats, steps.host_ats, strict=True):
-            self._add(StepFeatures(num, num, num, 0, 0, 0, 0, context), host_at - launch_at)
-            context += num
+            self._add(StepFeatures.of_decodes(steps.num_seqs, context), host_at - launch_at)
+            context += steps.num_seqs
 
     def _add(self, step: StepFeatures, duration: int) -> None:
         self._total += duration

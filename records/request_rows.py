@@ -2,11 +2,12 @@
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from records.profile_cost import Ints
 from records.schema import REQUESTS, STATUSES
 from serving.errors import InvariantError
 from serving.metrics.timeline import Timekeeper, Timeline
@@ -36,7 +37,6 @@ def arrival_order(requests: Iterable[Request]) -> list[Request]:
 _FINISHED, _REJECTED, _ABORTED, _UNFINISHED, _UNSENT = range(5)
 assert STATUSES == ("finished", "rejected", "aborted", "unfinished", "unsent")
 _NONE = -1
-_Ints = np.ndarray[Any, np.dtype[np.int64]]
 _TIMES = (
     "first_scheduled_s",
     "first_token_s",
@@ -173,9 +173,10 @@ class RequestRows:
         yield "tpot_s", pa.array((last - first) / gaps / 1e9, mask=output_len < 2)
         yield from self._service_levels(values[:, 6], last - first, output_len)
 
-    def _service_levels(self, ttft: _Ints, decode: _Ints, output_len: _Ints) -> Iterator[tuple[str, pa.Array]]:
+    def _service_levels(self, ttft: Ints, decode: Ints, output_len: Ints) -> Iterator[tuple[str, pa.Array]]:
         ttft_slo, tpot_slo = np.frombuffer(self._slos, dtype=np.int64).reshape(-1, 2).T
         none = (ttft_slo == _NONE) & (tpot_slo == _NONE)
+        # serving.metrics.goodput.met() for a million rows; tests/records/test_service_levels.py holds it to that.
         met = (ttft != _NONE) & ((ttft_slo == _NONE) | (ttft <= ttft_slo))
         met &= (tpot_slo == _NONE) | (output_len < 2) | (decode <= tpot_slo * (output_len - 1))
         yield "ttft_slo_s", pa.array(ttft_slo / 1e9, mask=ttft_slo == _NONE)

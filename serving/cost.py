@@ -35,12 +35,22 @@ class StepFeatures(NamedTuple):
     def names(cls) -> tuple[str, ...]:
         return cls._fields
 
+    @classmethod
+    def of_decodes(cls, num: int, context: int) -> "StepFeatures":
+        """Of a step of so many decodes and nothing else. context: as decode_context."""
+        return cls(num, num, num, 0, 0, 0, 0, context)
+
+    @classmethod
+    def of_chunk(cls, chunk: int, stored: int, decodes: int, context: int) -> "StepFeatures":
+        """Of a step that computes `chunk` tokens of one prompt, behind so many stored ones, beside so many decodes."""
+        pairs = chunk * stored + chunk * (chunk + 1) // 2
+        return cls(decodes + 1, decodes + chunk, decodes + 1, 1, chunk, stored, pairs, context)
+
 
 def features(plan: Plan) -> StepFeatures:
     decodes = plan.decodes
     if decodes is not None and not plan.request_ids:
-        num = decodes.num_seqs
-        return StepFeatures(num, num, num, 0, 0, 0, 0, decodes.context)
+        return StepFeatures.of_decodes(decodes.num_seqs, decodes.context)
     num_prefill = prefill_tokens = prefill_context = prefill_pairs = decode_context = 0
     for start, n in zip(plan.starts, plan.num_tokens, strict=True):
         if n == 1:

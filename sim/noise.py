@@ -25,10 +25,10 @@ class StepNoise:
     """
 
     def __init__(self, residual: Mapping[str, ResidualNoise], seed: int, name: str) -> None:
-        lacking = [kind for kind in ("prefill", "decode", "mixed") if not _quantiles(residual, kind)]
-        if lacking:
-            raise ConfigError(f"the profile has no quantiles of its residuals ({lacking[0]} steps): calibrate again")
         self._quantiles = {kind: _quantiles(residual, kind) for kind in ("prefill", "decode", "mixed")}
+        for kind, quantiles in self._quantiles.items():
+            if not quantiles:
+                raise ConfigError(f"the profile has no quantiles of its residuals ({kind} steps): calibrate again")
         self._random = stream(seed, name)
         self._draws: list[float] = []
 

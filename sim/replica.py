@@ -157,7 +157,7 @@ class Replica:
                 if not self._is_alone_until(ready_at):
                     yield self._at(ready_at, Order.TIMER)
                 launch_at = max(ready_at, device_free_at)
-                execute = self._factor(plan.step_id, shape, cost.execute_time(shape))
+                execute = self._execution(plan.step_id, shape, cost.execute_time(shape))
                 device_free_at = launch_at + execute
                 if plan.copies and self._copy is not None:
                     yield self._at(launch_at, Order.TIMER)
@@ -177,8 +177,8 @@ class Replica:
             if not self._is_alone_until(ready_at):
                 yield self._at(ready_at, Order.DECISION)
 
-    def _factor(self, step_id: int, shape: StepFeatures, execute: int) -> int:
-        """Execution time with noise, on a machine as slow as it is now."""
+    def _execution(self, step_id: int, shape: StepFeatures, execute: int) -> int:
+        """What takes so long on average, with noise, on a machine as slow as it is now."""
         if self._noise is not None:
             execute = round(execute * self._noise.factor(step_id, shape))
         return execute if self._slowdown == 1.0 else round(execute * self._slowdown)
@@ -199,8 +199,8 @@ class Replica:
         steps = self._scheduler.quiet_steps(MOST_AHEAD, unseen=self._alone)
         if steps is None:
             return None
-        now, num, count = self.now, steps.num_seqs, self._endings.limit(steps, may_end=self._alone)
-        shape = StepFeatures(num, num, num, 0, 0, 0, 0, steps.context)
+        now, count = self.now, self._endings.limit(steps, may_end=self._alone)
+        shape = StepFeatures.of_decodes(steps.num_seqs, steps.context)
         if count < 1:
             return None
         if until < NEVER:  # later steps read more context: without noise they take no less time

@@ -66,15 +66,4 @@ class PredictedTtft(Router):
 def _step_time(replica: ReplicaView, decodes: int, chunk: int, stored: int) -> int:
     """Of a step with so many decodes, and one chunk of a prompt behind so many stored tokens."""
     context = replica.in_flight_tokens - replica.in_flight_prefill_tokens + decodes
-    return replica.step_time(
-        StepFeatures(
-            num_seqs=decodes + 1,
-            num_tokens=decodes + chunk,
-            num_sampled=decodes + 1,
-            num_prefill_seqs=1,
-            prefill_tokens=chunk,
-            prefill_context=stored,
-            prefill_pairs=chunk * stored + chunk * (chunk + 1) // 2,
-            decode_context=context,
-        )
-    )
+    return replica.step_time(StepFeatures.of_chunk(chunk, stored, decodes, context))

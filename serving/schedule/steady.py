@@ -87,7 +87,9 @@ class Steady:
         return self._capacity - self._num_computed - self._tail_waste
 
     def extend(self, running: Sequence[RequestState]) -> None:
-        """Between steps: those behind the members join, up to the first that has more to do than decode."""
+        """Between steps: those behind the members join, up to the first that has more to do than decode, or has got no
+        token since it came in: its first token here is news, which a count does not tell.
+        """
         for i in range(len(self._members), len(running)):
             state = running[i]
             if state.num_computed + 1 != state.num_tokens or state.num_output == state.admitted_at_output:

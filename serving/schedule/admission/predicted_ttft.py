@@ -38,18 +38,8 @@ class PredictedTtft(AdmissionControl):
         return None
 
     def _step_time(self, tokens: int) -> int:
-        running = len(self.engine.running)
-        step = StepFeatures(
-            num_seqs=running + 1,
-            num_tokens=tokens + running,
-            num_sampled=running + 1,
-            num_prefill_seqs=1,
-            prefill_tokens=tokens,
-            prefill_context=0,
-            prefill_pairs=tokens * (tokens + 1) // 2,
-            decode_context=sum(request.num_tokens for request in self.engine.running),
-        )
-        return self.engine.step_time(step)
+        context = sum(request.num_tokens for request in self.engine.running)
+        return self.engine.step_time(StepFeatures.of_chunk(tokens, 0, len(self.engine.running), context))
 
     def arrived(self, request: RequestView) -> None:
         self._waiting[request] = request.prompt_len

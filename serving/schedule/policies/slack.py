@@ -47,15 +47,4 @@ class Slack(Policy):
 
     def _step_time(self, decodes: int, decode_context: int, chunk: int, stored: int) -> int:
         """Predicted nanoseconds of a step of so many decodes and one chunk."""
-        return self.engine.step_time(
-            StepFeatures(
-                num_seqs=decodes + 1,
-                num_tokens=decodes + chunk,
-                num_sampled=decodes + 1,
-                num_prefill_seqs=1,
-                prefill_tokens=chunk,
-                prefill_context=stored,
-                prefill_pairs=chunk * stored + chunk * (chunk + 1) // 2,
-                decode_context=decode_context,
-            )
-        )
+        return self.engine.step_time(StepFeatures.of_chunk(chunk, stored, decodes, decode_context))
