@@ -6,6 +6,7 @@ of the open-loop runs join the fit of step times, and all online steps that of t
 do not join the former: with every seat taken the probe is slowed down by more than they are.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from random import Random
@@ -21,7 +22,6 @@ from calibration.measure import drift, measure
 from calibration.online import saturated_rate, step_rows
 from calibration.speed import typical_ms
 from calibration.traffic import AZURE_CONVERSATION, Traffic
-from realexec.capacity import FLOAT32_BYTES
 from records.profile import RESIDUAL_SHARES, CostTerms, KVCapacity, Profile, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import MeasurementError
@@ -146,12 +146,12 @@ def _profile(
     execute = fit(EXECUTE, fitted, "normal_ms", relative=True)
     shape = runner.shape
     return Profile(
-        name=f"{shape.name}-cpu",
+        name=f"{shape.name}-{_slug(str(runner.conditions['device']))}",
         model=shape.identity(),
         hardware=hardware(),
         software=software(),
         conditions={
-            "compute_threads": runner.num_threads,
+            **runner.conditions,
             "settings": asdict(config),
             "speed_drift": drift(samples),
             "disturbed_samples": int(samples["disturbed"].sum()),
@@ -165,13 +165,18 @@ def _profile(
         kv=KVCapacity(
             num_blocks=config.num_blocks,
             block_size=config.block_size,
-            bytes_per_token=shape.kv_bytes_per_token(FLOAT32_BYTES),
+            bytes_per_token=runner.kv_bytes_per_token,
             host_link_bytes_per_s=runner.probe_host_link(),
         ),
         capacity={"requests_per_s": capacity, "traffic": traffic.name},
         held_out=_errors(checked, held_out),
         probe={"ms": float(samples["probe_ms"].median())},
     )
+
+
+def _slug(device: str) -> str:
+    """Of a device's name, for the name of a profile."""
+    return "-".join(re.findall(r"[a-z0-9]+", device.lower()))
 
 
 def _errors(terms: CostTerms, samples: pd.DataFrame) -> dict[str, Any]:

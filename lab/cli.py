@@ -17,9 +17,11 @@ from lab.commands import (
     demo,
     difference,
     execute,
+    model,
     parity,
     parts,
     replay,
+    serve,
     simulate,
     workload,
 )
@@ -38,6 +40,8 @@ app.command(workload.app)
 app.command(calibrate.calibrate)
 app.command(simulate.simulate)
 app.command(execute.execute)
+app.command(serve.serve)
+app.command(model.app)
 app.command(compare.compare)
 app.command(difference.difference)
 app.command(check.check)

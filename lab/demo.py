@@ -11,6 +11,7 @@ from lab.console import progress, say
 from lab.figures import comparison_figure
 from lab.runs import execute_run, load_runner, simulate_run
 from lab.tables import comparison_text
+from realexec.compute import Compute
 from records.atomic import write_file
 from records.run import RunRecord
 from serving.errors import ConfigError
@@ -39,7 +40,7 @@ def run_demo(
     source = _scaled(trace) if trace else None
     folder = _new_folder(out)
     say(f"1/5 measure the real engine ({model}, PyTorch on CPU) for {budget_s:g} s, and fit its step times")
-    runner = load_runner(model, {}, threads=1, seed=seed)
+    runner = load_runner(model, {}, Compute(), seed)
     config = EngineConfig(num_blocks=runner.num_blocks, block_size=runner.block_size)
     traffic = Traffic(source.name, template=source) if source else AZURE_CONVERSATION
     profile = calibrate_to(folder / "profile.json", runner, config, budget_s, seed, traffic)

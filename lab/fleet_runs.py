@@ -171,7 +171,7 @@ class _Recorder:
 
 
 def _scheduler(member: Member, cost: ProfileCost, tokens_of: Any) -> Scheduler:
-    spec = sized(member.spec, member.profile.kv.num_blocks, member.profile.kv.block_size)
+    spec = sized(member.spec, member.profile.kv.num_blocks, member.profile.kv.block_size, member.profile.model)
     return build(spec, cost=cost, load=load_class, tokens_of=tokens_of)
 
 

@@ -1,10 +1,11 @@
 """Options that several verbs share."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from realexec.compute import Compute
 from serving.errors import ConfigError
 from serving.schedule.engine import EngineSpec
 
@@ -74,14 +75,61 @@ class EngineOptions:
         return EngineSpec(**parts, settings=self.settings())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Where the real engine computes, and how; what is not given keeps the device's default."""
+
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, Parameter(help="cpu (default), or cuda: the first CUDA device.")
+    ] = None
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        Parameter(help="Of weights and KV. auto (default): bfloat16 where the hardware multiplies it, else float32."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        Parameter(help="Compute threads of the CPU. More than 1 (default) is faster only while nothing else runs."),
+    ] = None
+    enforce_eager: Annotated[bool | None, Parameter(help="No CUDA graphs for decode steps (cuda).", negative=())] = None
+    kv_memory: Annotated[
+        float | None,
+        Parameter(
+            help="GiB for KV blocks. Default on a CPU: 1, and at most 4,096 blocks; on a GPU: what a warm-up leaves of "
+            "90 %."
+        ),
+    ] = None
+
+    def given(self) -> list[str]:
+        """Names of the options that were given."""
+        return [f"--{f.name.replace('_', '-')}" for f in fields(self) if getattr(self, f.name) is not None]
+
+    def compute(self) -> Compute:
+        """Errors: ConfigError for an option without effect."""
+        device = self.device or "cpu"
+        if device == "cpu" and self.enforce_eager:
+            raise ConfigError("--enforce-eager has no effect on the CPU, where nothing is captured; leave it out")
+        if device == "cuda" and self.threads is not None:
+            raise ConfigError("--threads has no effect on a GPU; leave it out")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads is {self.threads}; it must be at least 1")
+        if self.kv_memory is not None and not self.kv_memory > 0:
+            raise ConfigError(f"--kv-memory is {self.kv_memory:g}; it must be above 0")
+        return Compute(device, self.dtype or "auto", self.threads or 1, not self.enforce_eager, self.kv_memory)
+
+
 Json = Annotated[bool, Parameter(help="Print the result as one JSON object.", negative=())]
 Force = Annotated[bool, Parameter(help="Replace a run record that is already there.", negative=())]
 MaxInFlight = Annotated[
     int | None,
     Parameter(help="Most requests sent and not ended, over all clients; others wait at the client. Default: no limit."),
 ]
-Model = Annotated[str, Parameter(help="Model shape with random weights: 15m, 110m or 600m (parameters).")]
-Threads = Annotated[int, Parameter(help="Compute threads. More than one is faster only while nothing else runs.")]
+Model = Annotated[
+    str,
+    Parameter(
+        help="15m, 110m or 600m (random weights), a model that servetwin model get got, or a Hugging Face folder."
+    ),
+]
 Within = Annotated[
     float | None,
     Parameter(help="Exit 1 unless mean TTFT, TPOT and E2E are this close, in percent of the measured mean."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from calibration.speed import at_speed_of, typical_ms
 from lab.load_class import load_class, sha256_of_files
+from realexec.compute import Compute
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -69,7 +70,7 @@ def simulate_run(
     profile_sha256 = profile.sha256()
     if host_link is not None:
         profile = _with_host_link(profile, host_link, spec)
-    spec = sized(spec, profile.kv.num_blocks, profile.kv.block_size)
+    spec = sized(spec, profile.kv.num_blocks, profile.kv.block_size, profile.model)
     truth = Truth(workload)
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
     check_servable(workload, [scheduler])
@@ -142,7 +143,7 @@ def execute_run(
     from realexec.load import execute
 
     refuse_on_hardware(spec, told_by)
-    spec = sized(spec, runner.num_blocks, runner.block_size)
+    spec = sized(spec, runner.num_blocks, runner.block_size, runner.shape.identity())
     scheduler = build(spec, cost=ProfileCost(profile) if profile else None, load=load_class)
     check_servable(workload, [scheduler])
     recorded = RecordedScheduler(scheduler)
@@ -159,7 +160,7 @@ def execute_run(
         hardware=hardware(),
         software=software(),
         conditions={
-            "compute_threads": runner.num_threads,
+            **runner.conditions,
             "probe_ms": typical_ms(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
@@ -180,28 +181,18 @@ def refuse_on_hardware(spec: EngineSpec, told_by: str) -> None:
         raise ConfigError("the real engine executes one step at a time: async_scheduling is for simulate and decisions")
 
 
-def load_runner(model: str, settings: Mapping[str, object], threads: int, seed: int) -> Any:
-    """A runner with random weights, warmed up for the settings. Errors: ConfigError, BlockedError without torch."""
-    from realexec.capacity import default_num_blocks
-    from realexec.runner import Runner
-    from realexec.shapes import shape
+def load_runner(model: str, settings: Mapping[str, object], compute: Compute, seed: int) -> Any:
+    """A runner, warmed up for the settings. seed: of random weights. Errors: ConfigError, BlockedError."""
+    from realexec.build import build_runner
+    from realexec.loaded import load_model
 
-    if threads < 1:
-        raise ConfigError(f"--threads is {threads}; it must be at least 1")
-    chosen = shape(model)
-    config = EngineConfig(**settings)  # type: ignore[arg-type]
-    if "num_blocks" not in settings:
-        config = replace(config, num_blocks=default_num_blocks(chosen, config.block_size))
-    runner = Runner(
-        chosen,
-        num_blocks=config.num_blocks,
-        block_size=config.block_size,
-        num_host_blocks=config.num_host_blocks,
-        seed=seed,
-        num_threads=threads,
-    )
-    runner.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
-    return runner
+    num_blocks = settings.get("num_blocks")
+    if num_blocks is not None and compute.kv_gib is not None:
+        raise ConfigError("--num-blocks and --kv-memory both size the KV pool; give one of them")
+    loaded = load_model(model, seed)
+    longest = min(EngineConfig().max_model_len, loaded.shape.max_position)
+    config = EngineConfig(**{"max_model_len": longest, **settings})  # type: ignore[arg-type]
+    return build_runner(loaded, compute, config, None if num_blocks is None else config.num_blocks)
 
 
 def _with_host_link(profile: Profile, bytes_per_s: float, spec: EngineSpec) -> Profile:
@@ -212,9 +203,14 @@ def _with_host_link(profile: Profile, bytes_per_s: float, spec: EngineSpec) -> P
     return profile.model_copy(update={"kv": profile.kv.model_copy(update={"host_link_bytes_per_s": bytes_per_s})})
 
 
-def sized(spec: EngineSpec, num_blocks: int, block_size: int) -> EngineSpec:
-    """With the pool that was measured, where none is given."""
-    return replace(spec, settings={"num_blocks": num_blocks, "block_size": block_size, **spec.settings})
+def sized(spec: EngineSpec, num_blocks: int, block_size: int, model: Mapping[str, Any]) -> EngineSpec:
+    """With the pool that was measured, and requests no longer than the model has positions, where nothing is given.
+
+    model: identity of its shape, where that is known.
+    """
+    longest = min(EngineConfig().max_model_len, model.get("max_position", EngineConfig().max_model_len))
+    own = {"num_blocks": num_blocks, "block_size": block_size, "max_model_len": longest}
+    return replace(spec, settings={**own, **spec.settings})
 
 
 def check_servable(workload: Workload, schedulers: Sequence[Scheduler]) -> None:

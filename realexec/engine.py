@@ -1,18 +1,18 @@
 """One real engine: the loop of sim/replica.py on hardware, in a thread of its own.
 
-The thread owns scheduler and runner; others reach it only through submit(), the queue `delivered`, and close().
+The thread owns scheduler and runner; others reach it only through submit(), abort(), the queue `delivered`,
+`snapshot`, close() and stop().
 """
 
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from serving.errors import RequestError
+from serving.errors import InvariantError, RequestError
 from serving.request import Request
 from serving.schedule.contract import Idle, Outcome, Plan, SchedulerLike, Snapshot
-from workloads.truth import Truth
 
 PROBE_EVERY_NS = 400_000_000
 
@@ -20,15 +20,34 @@ PROBE_EVERY_NS = 400_000_000
 class PlanRunner(Protocol):
     """What executes plans: realexec.runner.Runner, or a fake in tests."""
 
-    def prepare(self, plan: Plan) -> object: ...
+    def prepare(self, plan: Plan) -> Any: ...
 
-    def execute(self, inputs: object) -> list[int | None]: ...
+    def execute(self, inputs: Any) -> list[int | None]: ...
 
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None: ...
 
     def forget(self, request_ids: Sequence[str]) -> None: ...
 
+    def sample_with(self, request_id: str, sampling: Any) -> None:
+        """How the tokens of a request are drawn, told before a plan admits it."""
+
     def probe(self) -> int: ...
+
+
+class Answerer(Protocol):
+    """Who says what a step's tokens are: workloads.truth.Truth, where a workload knows when outputs end; OwnTokens."""
+
+    def answer(self, plan: Plan, sampled: Sequence[int | None], /) -> list[tuple[int, ...]]: ...
+
+
+class OwnTokens:
+    """What the model samples stands: an output ends at a stop token, or at its length limit."""
+
+    def answer(self, plan: Plan, sampled: Sequence[int | None], /) -> list[tuple[int, ...]]:
+        for request_id, samples, token in zip(plan.request_ids, plan.samples, sampled, strict=True):
+            if samples != (token is not None):
+                raise InvariantError(f"step {plan.step_id}: {request_id} should sample: {samples}; it gave {token}")
+        return [() if token is None else (token,) for token in sampled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +65,49 @@ class ExecutedStep:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that the engine did not take in."""
+    """A request that the engine did not take in, and why."""
 
     request_id: str
     at: int
+    reason: str
+
+
+class _Arrival(NamedTuple):
+    request: Request
+    sampling: Any
 
 
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
     probes: nanoseconds of the runner's probe of the machine, every 0.4 s between steps; 2 to 3 percent of the time.
+        Without `probing` there are none: an engine without end would keep them all.
     delivered: an ExecutedStep a step and a Refusal a request turned away, in order; last of all None, or the exception
         that ended the engine.
+    snapshot: the scheduler after its latest decision, Idle included; replaced, never changed.
     """
 
-    def __init__(self, scheduler: SchedulerLike, runner: PlanRunner, truth: Truth, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        scheduler: SchedulerLike,
+        runner: PlanRunner,
+        answerer: Answerer,
+        clock: Callable[[], int],
+        *,
+        probing: bool = True,
+    ) -> None:
         self.delivered: queue.SimpleQueue[ExecutedStep | Refusal | BaseException | None] = queue.SimpleQueue()
-        self.rejected: dict[str, str] = {}
         self.probes: list[int] = []
+        self.snapshot = scheduler.snapshot()
         self._scheduler = scheduler
         self._runner = runner
-        self._truth = truth
+        self._answerer = answerer
         self._clock = clock
-        self._inbox: list[Request] = []
+        self._probing = probing
+        self._arrivals: list[_Arrival] = []
+        self._aborts: list[str] = []
         self._lock = threading.Lock()
-        self._arrived = threading.Event()
+        self._told = threading.Event()
         self._closing = False
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
@@ -78,20 +115,33 @@ class Engine:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, sampling: Any = None) -> None:
+        """sampling: what the runner understands (realexec.sampling.Sampling); None: the runner's default."""
         with self._lock:
-            self._inbox.append(request)
-        self._arrived.set()
+            self._arrivals.append(_Arrival(request, sampling))
+        self._told.set()
+
+    def abort(self, request_id: str) -> None:
+        """Free what the request holds before the next step is scheduled; steps in flight may still deliver tokens of
+        it. Ids that are unknown, finished or aborted are ignored. One that the scheduler has not heard of never
+        reaches it.
+        """
+        with self._lock:
+            waiting = [arrival for arrival in self._arrivals if arrival.request.request_id != request_id]
+            if len(waiting) == len(self._arrivals):
+                self._aborts.append(request_id)
+            self._arrivals = waiting
+        self._told.set()
 
     def close(self) -> None:
         """No more requests will come: the thread ends when the last one is served."""
         self._closing = True
-        self._arrived.set()
+        self._told.set()
 
     def stop(self) -> None:
         """End after the step in flight, whatever is unfinished, and wait for the thread."""
         self._stopping = True
-        self._arrived.set()
+        self._told.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -107,40 +157,46 @@ class Engine:
         clock, scheduler, runner = self._clock, self._scheduler, self._runner
         next_probe = 0
         while not self._stopping:
-            closing = self._closing  # read before the inbox: what was submitted before close() is still taken
-            self._take_arrivals()
+            closing = self._closing  # read before the arrivals: what was submitted before close() is still taken
+            self._take_input()
             schedule_at = clock()
             plan = scheduler.schedule(schedule_at)
+            self.snapshot = snapshot = scheduler.snapshot()
             if isinstance(plan, Idle):
                 if closing and plan.wake_at is None:
                     return
                 self._new_input(plan.wake_at)
                 continue
-            snapshot = scheduler.snapshot()
             inputs = runner.prepare(plan)
             launch_at = clock()
             sampled = runner.execute(inputs)
             host_at = clock()
-            tokens = self._truth.answer(plan, sampled)
+            tokens = self._answerer.answer(plan, sampled)
             outcome = scheduler.complete(plan.step_id, tokens, host_at)
             self.delivered.put(ExecutedStep(plan, tokens, outcome, snapshot, schedule_at, launch_at, host_at))
             runner.accept(plan, tokens)
-            if host_at >= next_probe:
+            if self._probing and host_at >= next_probe:
                 self.probes.append(runner.probe())
                 next_probe = host_at + PROBE_EVERY_NS
 
-    def _take_arrivals(self) -> None:
+    def _take_input(self) -> None:
+        """Aborts first: what they free is there for those who arrive."""
         with self._lock:
-            arrived, self._inbox = self._inbox, []
-            self._arrived.clear()
-        for request in sorted(arrived, key=lambda r: r.request_id):
+            arrivals, self._arrivals = self._arrivals, []
+            aborts, self._aborts = self._aborts, []
+            self._told.clear()
+        for request_id in aborts:
+            self._scheduler.abort(request_id, self._clock())
+        for request, sampling in sorted(arrivals, key=lambda arrival: arrival.request.request_id):
             now = self._clock()
             try:
+                if sampling is not None:
+                    self._runner.sample_with(request.request_id, sampling)
                 self._scheduler.add(request, now)
             except RequestError as error:
-                self.rejected[request.request_id] = str(error)
-                self.delivered.put(Refusal(request.request_id, now))
+                self._runner.forget([request.request_id])
+                self.delivered.put(Refusal(request.request_id, now, str(error)))
 
     def _new_input(self, wake_at: int | None) -> None:
         if wake_at is not None or not self._closing:
-            self._arrived.wait(None if wake_at is None else max(0, wake_at - self._clock()) / 1e9)
+            self._told.wait(None if wake_at is None else max(0, wake_at - self._clock()) / 1e9)

@@ -10,37 +10,54 @@ from serving.errors import ConfigError
 from serving.state.host_tier import Copy
 
 
-class KVCache:
-    """data [layers, 2 (keys, values), num_blocks, block_size, num_kv_heads, head_dim], float32; host likewise.
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
-    Slot s is token s % block_size of block s // block_size; a token's heads lie together, so that storing a
-    token writes one run and reading a block in order reads memory in order.
+
+class KVCache:
+    """data [layers, 2 (keys, values), num_blocks, num_kv_heads * head_dim * slots]; host likewise, on the CPU.
+
+    How a block lies inside is its attention backend's own. slots: room for so many tokens; block_size, or up to
+    `slots_multiple` more.
     """
 
-    def __init__(self, shape: ModelShape, num_blocks: int, block_size: int, num_host_blocks: int = 0) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        num_blocks: int,
+        block_size: int,
+        num_host_blocks: int = 0,
+        *,
+        slots_multiple: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
         if num_blocks < 1 or block_size < 1:
             raise ConfigError(f"a KV cache of {num_blocks} blocks of {block_size} tokens; at least 1 of each")
+        self.shape = shape
         self.num_blocks = num_blocks
         self.block_size = block_size
-        size = (shape.num_layers, 2, num_blocks, block_size, shape.num_kv_heads, shape.head_dim)
-        self.data = torch.empty(size)
+        self.num_host_blocks = num_host_blocks
+        self.slots = -(-block_size // slots_multiple) * slots_multiple
+        of_block = self.slots * shape.num_kv_heads * shape.head_dim
+        self.data = torch.empty((shape.num_layers, 2, num_blocks, of_block), dtype=dtype, device=device)
         # Written, and not with zeros: untouched pages all map to one page of zeros, which stays in L1, so a
         # calibration that reads KV nobody computed would time a memory that does not exist.
-        self.data[0, 0].uniform_(-1.0, 1.0, generator=torch.Generator().manual_seed(0))
+        self.data[0, 0].uniform_(-1.0, 1.0, generator=torch.Generator(device).manual_seed(0))
         for layer in range(shape.num_layers):
             for part in range(2):
                 self.data[layer, part].copy_(self.data[0, 0])
-
-        self.host = torch.zeros((shape.num_layers, 2, num_host_blocks, *size[3:]))
+        host_size = (shape.num_layers, 2, num_host_blocks, of_block)
+        self.host = torch.zeros(host_size, dtype=dtype, pin_memory=self.data.is_cuda)  # pinned: the link's full speed
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Move blocks between device and host, one after another: a later copy may overwrite what an earlier read."""
         for copy in copies:
             if copy.to_host:
-                self.host[:, :, copy.host_block_id] = self.data[:, :, copy.block_id]
+                self.host[:, :, copy.host_block_id].copy_(self.data[:, :, copy.block_id], non_blocking=True)
             else:
-                self.data[:, :, copy.block_id] = self.host[:, :, copy.host_block_id]
+                self.data[:, :, copy.block_id].copy_(self.host[:, :, copy.host_block_id], non_blocking=True)
 
-    def slots(self, layer: int, part: int) -> Tensor:
-        """A layer's keys (part 0) or values (1) as [slots, num_kv_heads, head_dim]; a view."""
-        return self.data[layer, part].flatten(0, 1)
+    def by_token(self, layer: int) -> Tensor:
+        """[2, num_blocks, slots, num_kv_heads, head_dim]: a token's heads together."""
+        return self.data[layer].unflatten(2, (self.slots, self.shape.num_kv_heads, self.shape.head_dim))

@@ -1,11 +1,12 @@
-"""x @ w.t() by the fastest library there is.
+"""x @ w.t() on a CPU by the fastest library there is.
 
 torch's own float32 matmul is MKL, which on AMD processors runs its AVX2 kernels; oneDNN, also inside torch, uses
-AVX-512 there and is twice as fast (docs/decisions/10-cpu-attention.md). torch reaches it for float32 only through
-an operator meant for its compiler; where that is absent, F.linear computes the same.
+AVX-512 there and is twice as fast (docs/decisions/10-cpu-attention.md). torch reaches it, with weights that are packed
+once, through operators meant for its compiler; where those are absent, F.linear computes the same.
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 
 # oneDNN generates code for each number of rows it meets and keeps about a thousand variants; a first meeting adds a
 # tenth to a quarter to a step (docs/decisions/10-cpu-attention.md). So products have one of these numbers of rows.
-ROW_BUCKETS = (*range(1, 17), *range(20, 65, 4), *range(80, 257, 16), *range(320, 2049, 64))
+ROW_BUCKETS = (*range(1, 17), *range(18, 65, 2), *range(80, 257, 16), *range(320, 2049, 64))
 
 
 def bucket(rows: int) -> int:
@@ -24,15 +25,17 @@ def bucket(rows: int) -> int:
 
 
 def _onednn_available() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    operators = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in operators)
 
 
 ONEDNN = _onednn_available()
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x [n, in], weight [out, in] -> [n, out], float32."""
-    if ONEDNN and x.device.type == "cpu":
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-        return result
-    return F.linear(x, weight)
+def linear(weight: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """x [n, in] -> x weight.t() + bias [n, out], for weight [out, in]; all of one dtype. The weight is copied."""
+    if not ONEDNN:
+        return lambda x: F.linear(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+    product = torch.ops.mkldnn._linear_pointwise
+    return lambda x: product(x, packed, bias, "none", [], "")

@@ -88,7 +88,7 @@ def execute(
             runner.forget([r.request_id for r in sent])  # no later plan releases the last ones
     if consumer.error is not None:
         raise consumer.error
-    return ExecutedRun(consumer.receipts, sent, engine.rejected, clients.unsent(), lateness, engine.probes)
+    return ExecutedRun(consumer.receipts, sent, consumer.rejected, clients.unsent(), lateness, engine.probes)
 
 
 class _Consumer(threading.Thread):
@@ -107,6 +107,7 @@ class _Consumer(threading.Thread):
     ) -> None:
         super().__init__(name="consumer", daemon=True)
         self.receipts: list[StepReceipt] = []
+        self.rejected: dict[str, str] = {}
         self.error: BaseException | None = None
         self.news = threading.Event()
         self.ended = threading.Event()
@@ -123,6 +124,7 @@ class _Consumer(threading.Thread):
                 if isinstance(item, ExecutedStep):
                     self._receive(item)
                 else:
+                    self.rejected[item.request_id] = item.reason
                     self._ends.put((item.request_id, item.at, False))
                     self.news.set()
             self.error = item

@@ -1,139 +1,118 @@
-"""A decoder-only transformer over a ragged batch: one forward for the prefills and decodes of a step.
+"""A decoder-only transformer over a ragged batch: one forward for the prefills and decodes of a step, on any device.
 
 RMSNorm (Zhang & Sennrich 2019), rotary positions in halves (Su et al. 2021, GPT-NeoX layout), grouped-query
-attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020), and RMSNorm of queries and keys as in Qwen3.
+attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020), and RMSNorm of queries and keys as in Qwen3
+or a bias of queries, keys and values as in Qwen2.
 """
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from realexec.attention.base import Attention, RaggedBatch
-from realexec.linear import ROW_BUCKETS, bucket, linear
+from realexec.attention.base import StoresAndAttends
+from realexec.ops.base import Ops, Product
+from realexec.rotation import rotation_tables
 from realexec.shapes import ModelShape
 from realexec.weights import LayerWeights, Weights
 
-# Rows of a layer go through it in chunks whose widest intermediate has this many floats (8 MiB), logits in
-# chunks of twice as many. glibc returns blocks of 32 MiB and above to the system, and threads other than the
-# first return smaller ones too: each step would then pay for the page faults of its buffers.
-CHUNK_FLOATS = 1 << 21
-
 
 class Model:
-    """Holds the weights, and buffers for the largest step so far: a step that fits them allocates nothing large."""
+    """Nothing here waits for a device, and sizes alone decide what is launched: on a GPU a forward can be captured."""
 
-    def __init__(self, shape: ModelShape, weights: Weights) -> None:
+    def __init__(self, shape: ModelShape, weights: Weights, ops: Ops) -> None:
         self.shape = shape
-        self._weights = weights
-        self._cos, self._sin = rotation_tables(shape)
-        self._buffers: dict[str, Tensor] = {}
-        self._qk_norms = [_per_head(shape, layer) for layer in weights.layers]
-        chunk = CHUNK_FLOATS // max(2 * shape.intermediate_size, len(weights.layers[0].qkv))
-        self._chunk = max(64, chunk // 64 * 64)  # a number of buckets, so that what is left over is one too
+        self.ops = ops
+        self._embedding = _placed(weights.embedding, ops)
+        head = self._embedding if weights.head is weights.embedding else _placed(weights.head, ops)
+        self._layers = [_Layer(layer, ops) for layer in weights.layers]
+        self._final_norm = _placed(weights.final_norm, ops)
+        self._head = ops.product(head)
+        self._cos, self._sin = (table.to(ops.device) for table in rotation_tables(shape))
 
-    def forward(self, token_ids: Tensor, positions: Tensor, sample_rows: Tensor, attention: Attention) -> Tensor:
-        """Logits [S, vocab] of the rows that sample, valid until the next forward.
+    def forward(self, token_ids: Tensor, positions: Tensor, sample_rows: Tensor, attention: StoresAndAttends) -> Tensor:
+        """Logits [S, vocab], float32, of the rows that sample; valid until the next forward.
 
-        token_ids, positions [T] and sample_rows [S] int64; attention has begun this batch.
+        token_ids, positions [T] and sample_rows [S] int64, on the device; attention has begun this batch.
         """
-        weights = self._weights
-        hidden, cos, sin = self._padded_inputs(token_ids, positions)
-        for index, layer in enumerate(weights.layers):
-            self._attend(index, hidden, len(token_ids), cos, sin, attention)
-            for rows in self._chunks(len(hidden)):
-                self._mlp(layer, hidden[rows])
-        return self._logits(self._norm(self._padded_samples(hidden, sample_rows), weights.final_norm))[
-            : len(sample_rows)
-        ]
-
-    def warm_up(self, max_tokens: int, max_samples: int) -> None:
-        """Have every product of a step of up to so many rows prepared: one layer and the head for each bucket."""
-        layer = self._weights.layers[0]
-        with torch.inference_mode():
-            for rows in ROW_BUCKETS:
-                if rows <= bucket(max_samples):
-                    self._logits(torch.zeros(rows, self.shape.hidden_size))
-                if rows <= bucket(max_tokens):
-                    for part in self._chunks(rows):
-                        chunk = torch.zeros(part.stop - part.start, self.shape.hidden_size)
-                        linear(chunk, layer.qkv)
-                        linear(torch.zeros(len(chunk), layer.output.shape[1]), layer.output)
-                        self._mlp(layer, chunk)
+        ops, eps, hidden_size = self.ops, self.shape.rms_norm_eps, self.shape.hidden_size
+        tokens, rows = len(token_ids), ops.rows(len(token_ids))
+        residual, normed = ops.empty("residual", rows, hidden_size), ops.empty("normed", rows, hidden_size)
+        torch.index_select(self._embedding, 0, token_ids, out=residual[:tokens])
+        residual[tokens:] = 0.0  # rows beyond the tokens are computed and never read
+        ops.rms_norm(residual, self._layers[0].input_norm, eps, normed)
+        next_norms = [layer.input_norm for layer in self._layers[1:]] + [self._final_norm]
+        for index, (layer, next_norm) in enumerate(zip(self._layers, next_norms, strict=True)):
+            attended = self._attend(index, layer, normed, positions, attention)
+            for part in ops.chunks(rows, 2 * self.shape.intermediate_size):
+                ops.add_rms_norm(layer.output(attended[part]), residual[part], layer.post_norm, eps, normed[part])
+                ops.add_rms_norm(self._mlp(layer, normed[part]), residual[part], next_norm, eps, normed[part])
+        return self._logits(normed, sample_rows)
 
     def probe(self) -> None:
         """A fixed piece of work like a small decode step, without attention: no KV is read or written."""
-        rows = torch.arange(8)
+        rows = torch.arange(8, device=self.ops.device)
         self.forward(rows, rows, rows, _NoAttention())
 
-    def _padded_inputs(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """hidden, cos, sin with a bucket's number of rows; rows beyond the tokens are computed and never read."""
-        tokens, rows = len(token_ids), bucket(len(token_ids))
-        hidden = self._buffer("hidden", rows, self.shape.hidden_size)
-        torch.index_select(self._weights.embedding, 0, token_ids, out=hidden[:tokens])
-        hidden[tokens:] = 0.0
-        if rows > tokens:
-            positions = torch.cat([positions, positions.new_zeros(rows - tokens)])
-        return hidden, self._cos[positions], self._sin[positions]
+    def warm_up(self, row_counts: Sequence[int], sample_counts: Sequence[int]) -> None:
+        """Make every product of steps with so many rows, and samples, once: one layer and the head."""
+        layer, hidden_size = self._layers[0], self.shape.hidden_size
+        with torch.inference_mode():
+            for rows in row_counts:
+                normed = self.ops.empty("normed", rows, hidden_size).zero_()
+                attended = self.ops.empty("attended", rows, self.shape.num_heads * self.shape.head_dim).zero_()
+                self._qkv(layer, normed)
+                for part in self.ops.chunks(rows, 2 * self.shape.intermediate_size):
+                    layer.output(attended[part])
+                    self._mlp(layer, normed[part])
+            for samples in sample_counts:
+                normed = self.ops.empty("normed", samples, hidden_size).zero_()
+                self._logits(normed, torch.arange(samples, device=self.ops.device))
 
-    def _padded_samples(self, hidden: Tensor, sample_rows: Tensor) -> Tensor:
-        missing = bucket(len(sample_rows)) - len(sample_rows) if len(sample_rows) else 0
-        return hidden[torch.cat([sample_rows, sample_rows.new_zeros(missing)])]
-
-    def _attend(self, index: int, hidden: Tensor, tokens: int, cos: Tensor, sin: Tensor, attention: Attention) -> None:
-        """tokens: rows of hidden that are not padding."""
-        shape, layer, padded = self.shape, self._weights.layers[index], len(hidden)
-        heads, dim = shape.num_heads, shape.head_dim
-        with_keys = heads + shape.num_kv_heads
-        rotated = self._buffer("rotated", padded, with_keys * dim).view(padded, with_keys, dim)
-        values = self._buffer("values", padded, shape.num_kv_heads * dim).view(padded, shape.num_kv_heads, dim)
-        for rows in self._chunks(padded):
-            qkv = linear(self._norm(hidden[rows], layer.input_norm), layer.qkv).unflatten(1, (-1, dim))
-            qk = qkv[:, :with_keys]
-            norms = self._qk_norms[index]
-            if norms is not None:
-                qk = self._norm(qk, None).mul_(norms)
-            torch.mul(qk, cos[rows], out=rotated[rows]).addcmul_(qk.roll(dim // 2, -1), sin[rows])
-            values[rows] = qkv[:, with_keys:]
-        attention.store(index, rotated[:tokens, heads:], values[:tokens])
-        attended = self._buffer("attended", padded, heads * dim)
+    def _attend(
+        self, index: int, layer: "_Layer", normed: Tensor, positions: Tensor, attention: StoresAndAttends
+    ) -> Tensor:
+        """[rows, num_heads * head_dim]; positions of the rows that are tokens."""
+        shape, tokens = self.shape, len(positions)
+        heads, kv_heads, dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
+        qkv = self._qkv(layer, normed).unflatten(1, (-1, dim))[:tokens]
+        norms = layer.q_norm, layer.k_norm
+        self.ops.rotate_qk(qkv, heads, kv_heads, positions, self._cos, self._sin, *norms, shape.rms_norm_eps)
+        attention.store(index, qkv[:, heads : heads + kv_heads], qkv[:, heads + kv_heads :])
+        attended = self.ops.empty("attended", len(normed), heads * dim)
         attended[tokens:] = 0.0
-        attention.attend(index, rotated[:tokens, :heads], attended[:tokens].view(tokens, heads, dim))
-        for rows in self._chunks(padded):
-            hidden[rows] += linear(attended[rows], layer.output)
+        attention.attend(index, qkv[:, :heads], attended[:tokens].unflatten(1, (heads, dim)))
+        return attended
 
-    def _mlp(self, layer: LayerWeights, hidden: Tensor) -> None:
-        gate, up = linear(self._norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
-        hidden += linear(F.silu(gate) * up, layer.down)
+    def _qkv(self, layer: "_Layer", normed: Tensor) -> Tensor:
+        width = (self.shape.num_heads + 2 * self.shape.num_kv_heads) * self.shape.head_dim
+        parts = self.ops.chunks(len(normed), width)
+        if len(parts) == 1:
+            return layer.qkv(normed)
+        qkv = self.ops.empty("qkv", len(normed), width)
+        for part in parts:
+            qkv[part] = layer.qkv(normed[part])
+        return qkv
 
-    def _logits(self, normed: Tensor) -> Tensor:
-        vocab = self.shape.vocab_size
-        chunk = max(1, 2 * CHUNK_FLOATS // vocab)
-        if len(normed) <= chunk:
-            return linear(normed, self._weights.head)
-        logits = self._buffer("logits", len(normed), vocab)
-        for first in range(0, len(normed), chunk):
-            logits[first : first + chunk] = linear(normed[first : first + chunk], self._weights.head)
-        return logits
+    def _mlp(self, layer: "_Layer", normed: Tensor) -> Tensor:
+        gate_up = layer.gate_up(normed)
+        activated = self.ops.empty("activated", len(normed), self.shape.intermediate_size)
+        self.ops.silu_mul(gate_up, activated)
+        return layer.down(activated)
 
-    def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], weight, self.shape.rms_norm_eps)
-
-    def _chunks(self, rows: int) -> list[slice]:
-        return [slice(first, min(first + self._chunk, rows)) for first in range(0, rows, self._chunk)]
-
-    def _buffer(self, name: str, rows: int, width: int) -> Tensor:
-        """[rows, width], uninitialized, the same memory for every call with this name."""
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < rows:
-            self._buffers[name] = buffer = torch.empty(rows, width)
-        return buffer[:rows]
+    def _logits(self, normed: Tensor, sample_rows: Tensor) -> Tensor:
+        samples, vocab = len(sample_rows), self.shape.vocab_size
+        rows = self.ops.rows(samples) if samples else 0
+        sampling = self.ops.empty("sampling", rows, self.shape.hidden_size)
+        torch.index_select(normed, 0, sample_rows, out=sampling[:samples])
+        sampling[samples:] = 0.0
+        logits = self.ops.empty("logits", rows, vocab, torch.float32)
+        for part in self.ops.chunks(rows, vocab):
+            logits[part] = self._head(sampling[part])
+        return logits[:samples]
 
 
 class _NoAttention:
-    def begin(self, batch: RaggedBatch) -> None:
-        pass
-
     def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
         pass
 
@@ -141,24 +120,24 @@ class _NoAttention:
         out.copy_(queries)
 
 
-def rotation_tables(shape: ModelShape) -> tuple[Tensor, Tensor]:
-    """cos and signed sin, [max_position, 1, head_dim]: x cos + roll(x, head_dim / 2) sin rotates x by its position.
-
-    Computed in float64: in float32 the angle of a position beyond a thousand is off in its fourth digit.
-    """
-    half = shape.head_dim // 2
-    frequencies = shape.rope_theta ** (-np.arange(half) / half)
-    angles = np.arange(shape.max_position)[:, None] * frequencies
-    cos, sin = np.cos(angles), np.sin(angles)
-    both = np.concatenate([cos, cos], axis=1), np.concatenate([-sin, sin], axis=1)
-    first, second = (torch.from_numpy(table.astype(np.float32)).unsqueeze(1) for table in both)
-    return first, second
+def _placed(tensor: Tensor, ops: Ops) -> Tensor:
+    return tensor.to(device=ops.device, dtype=ops.dtype)
 
 
-def _per_head(shape: ModelShape, layer: LayerWeights) -> Tensor | None:
-    """The q and k norms as one weight [num_heads + num_kv_heads, head_dim]."""
-    if layer.q_norm is None or layer.k_norm is None:
-        return None
-    q = layer.q_norm.expand(shape.num_heads, -1)
-    k = layer.k_norm.expand(shape.num_kv_heads, -1)
-    return torch.cat([q, k])
+class _Layer:
+    """One layer's weights on the device, matrices made ready."""
+
+    def __init__(self, layer: LayerWeights, ops: Ops) -> None:
+        def product(weight: Tensor, bias: Tensor | None = None) -> Product:
+            return ops.product(_placed(weight, ops), None if bias is None else _placed(bias, ops))
+
+        def placed(weight: Tensor | None) -> Tensor | None:
+            return None if weight is None else _placed(weight, ops)
+
+        self.input_norm = _placed(layer.input_norm, ops)
+        self.qkv = product(layer.qkv, layer.qkv_bias)
+        self.q_norm, self.k_norm = placed(layer.q_norm), placed(layer.k_norm)
+        self.output = product(layer.output)
+        self.post_norm = _placed(layer.post_norm, ops)
+        self.gate_up = product(layer.gate_up)
+        self.down = product(layer.down)

@@ -2,7 +2,17 @@
 
 from serving.errors import BlockedError
 
-LIBRARIES = ("torch", "numba")
+LIBRARIES = (
+    "torch",
+    "numba",
+    "tokenizers",
+    "safetensors",
+    "jinja2",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+    "h11",
+)
 INSTALL = "pip install 'servetwin[real]'"
 
 

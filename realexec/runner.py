@@ -9,7 +9,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal
 
 from realexec.requires import blocked
 from realexec.shapes import ModelShape
@@ -21,12 +20,12 @@ from serving.state.host_tier import Copy
 try:
     import torch
 
-    from realexec.attention.base import Attention
-    from realexec.attention.numba_cpu import NumbaAttention
-    from realexec.attention.torch_paged import TorchPagedAttention
+    from realexec.cpu_executor import CpuAttention, CpuExecutor
+    from realexec.executor import Executor
     from realexec.kv_cache import KVCache
     from realexec.model import Model
-    from realexec.sampling import Sampler, Sampling
+    from realexec.ops.numba_cpu import NumbaOps
+    from realexec.sampling import Sampling
     from realexec.sequences import Sequences, StepInputs
     from realexec.weights import random_weights
 except ImportError as error:
@@ -38,39 +37,66 @@ GREEDY = Sampling()
 class Runner:
     """One model with its KV cache; used by one thread at a time.
 
-    model: a shape or its name, for random weights drawn from seed; or a Model. attention: "numba" is fast,
-    "torch" the plain twin. num_threads: of torch, for the whole process; decode attention always takes one.
+    sampling: of requests without their own; its seed is that of the noise of all that have none.
+    num_threads: compute threads on the host, of torch for the whole process.
     A plan's starts are believed: a sequence can be placed with tokens stored that nobody computed (calibration).
     """
 
     def __init__(
-        self,
+        self, shape: ModelShape, executor: Executor, *, sampling: Sampling = GREEDY, num_threads: int = 1
+    ) -> None:
+        cache = executor.cache
+        self.shape = shape
+        self.num_blocks, self.block_size = cache.num_blocks, cache.block_size
+        self.num_host_blocks = cache.num_host_blocks
+        self.num_threads = num_threads
+        self._executor = executor
+        self._sampling = sampling
+        self._set_threads()
+        self.reset()
+
+    @property
+    def conditions(self) -> dict[str, object]:
+        """What a measurement must say of the engine: device, dtype, threads ..."""
+        return {**self._executor.conditions(), "compute_threads": self.num_threads}
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        return self.shape.kv_bytes_per_token(self._executor.cache.data.dtype.itemsize)
+
+    @classmethod
+    def on_cpu(
+        cls,
         model: str | ModelShape | Model,
         num_blocks: int,
         block_size: int,
         *,
         sampling: Sampling = GREEDY,
         num_host_blocks: int = 0,
-        attention: Literal["numba", "torch"] = "numba",
+        attention: CpuAttention = "numba",
         seed: int = 0,
         num_threads: int = 1,
-    ) -> None:
-        if num_threads < 1:
-            raise ConfigError(f"num_threads is {num_threads}; it must be at least 1")
-        self.num_threads = num_threads
-        self._set_threads()
+        dtype: torch.dtype = torch.float32,
+    ) -> "Runner":
+        """model: a shape or its name, for random weights drawn from seed in this dtype; or a Model."""
+        set_threads(num_threads)
         if not isinstance(model, Model):
             shape = named_shape(model) if isinstance(model, str) else model
-            model = Model(shape, random_weights(shape, seed))
-        self.shape = model.shape
-        self.num_blocks = num_blocks
-        self.block_size = block_size
-        self._model = model
-        self.num_host_blocks = num_host_blocks
-        self._cache = KVCache(model.shape, num_blocks, block_size, num_host_blocks)
-        self._attention = _backend(attention, self._cache, model.shape)
-        self._sampler = Sampler(sampling)
-        self._sequences = Sequences(model.shape, num_blocks, block_size)
+            model = Model(shape, random_weights(shape, seed), NumbaOps(dtype))
+        executor = CpuExecutor(model, num_blocks, block_size, num_host_blocks, attention, num_threads)
+        return cls(model.shape, executor, sampling=sampling, num_threads=num_threads)
+
+    def reset(self) -> None:
+        """Forget every request, also where an interrupt left a step half prepared; as after a fresh scheduler."""
+        self._sequences = Sequences(self.shape, self.num_blocks, self.block_size, self._sampling)
+
+    def sample_with(self, request_id: str, sampling: Sampling) -> None:
+        """Before a plan admits the request; kept until it is released or forgotten, however often it is preempted.
+
+        Errors: RequestError for a stop token that the model does not know; InvariantError where it is too late, or the
+        id is in use.
+        """
+        self._sequences.sample_with(request_id, sampling)
 
     def prepare(self, plan: Plan) -> StepInputs:
         """Errors: InvariantError or RequestError where the plan cannot be executed; the runner is unusable then."""
@@ -82,15 +108,7 @@ class Runner:
         if threading.get_ident() != self._thread:
             self._set_threads()
         with torch.inference_mode():
-            self._cache.copy(inputs.copies)
-            self._attention.begin(inputs.batch)
-            logits = self._model.forward(
-                torch.from_numpy(inputs.token_ids),
-                torch.from_numpy(inputs.positions),
-                torch.from_numpy(inputs.sample_rows),
-                self._attention,
-            )
-            tokens = iter(self._sampler(logits, inputs.sample_keys, inputs.sample_positions))
+            tokens = iter(self._executor.run(inputs))
         return [next(tokens) if samples else None for samples in inputs.samples]
 
     def accept(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> None:
@@ -107,15 +125,16 @@ class Runner:
         Done twice and timed once: after a large step the caches are cold, which is not the machine's speed.
         """
         with torch.inference_mode():
-            self._model.probe()
+            self._executor.probe()
             began = time.perf_counter_ns()
-            self._model.probe()
+            self._executor.probe()
         return time.perf_counter_ns() - began
 
     def probe_host_link(self, num_blocks: int = 64, repeats: int = 20) -> float:
         """Bytes a second that KV blocks move to host memory and back; the middle of some repeats."""
         count = min(num_blocks, self.num_blocks)
-        cache = KVCache(self.shape, count, self.block_size, count)
+        data = self._executor.cache.data
+        cache = KVCache(self.shape, count, self.block_size, count, dtype=data.dtype, device=data.device)
         moves = [Copy(to_host, i, i) for to_host in (True, False) for i in range(count)]
         times = []
         for _ in range(repeats):
@@ -136,7 +155,8 @@ class Runner:
         most = min(self.num_blocks * self.block_size, self.shape.max_position - 1)
         tokens = min(max_num_batched_tokens, most)
         seqs = max(1, min(max_num_seqs, self.num_blocks))
-        self._model.warm_up(tokens, seqs)
+        with torch.inference_mode():
+            self._executor.warm_up(tokens, seqs)
         for start, length, count in ((0, tokens, 1), (most - tokens // 2, tokens // 2, 1), (0, 1, seqs), (0, 1, 1)):
             self._run_synthetic(start, max(1, length), count)
 
@@ -159,16 +179,14 @@ class Runner:
         self.forget(ids)
 
     def _set_threads(self) -> None:
-        """For the calling thread too: OpenMP keeps the number per thread, and an engine runs in its own."""
-        torch.set_num_threads(self.num_threads)
-        with contextlib.suppress(RuntimeError):  # it can be set once, and only before work began
-            torch.set_num_interop_threads(1)
+        set_threads(self.num_threads)
         self._thread = threading.get_ident()
 
 
-def _backend(name: str, cache: KVCache, shape: ModelShape) -> Attention:
-    if name == "numba":
-        return NumbaAttention(cache, shape.num_heads)
-    if name == "torch":
-        return TorchPagedAttention(cache)
-    raise ConfigError(f"attention is {name!r}; known: numba, torch")
+def set_threads(num_threads: int) -> None:
+    """For the calling thread: OpenMP keeps the number per thread, and an engine runs in its own."""
+    if num_threads < 1:
+        raise ConfigError(f"num_threads is {num_threads}; it must be at least 1")
+    torch.set_num_threads(num_threads)
+    with contextlib.suppress(RuntimeError):  # it can be set once, and only before work began
+        torch.set_num_interop_threads(1)

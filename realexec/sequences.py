@@ -1,4 +1,4 @@
-"""What a runner knows of each request: its tokens and its blocks; and a plan turned into arrays.
+"""What a runner knows of each request: its tokens, its blocks, its sampling; and a plan turned into arrays.
 
     tokens   row: [0 ......... num_tokens)      prompt, then the output that was accepted
     stored        [0 ... num_stored)            their KV is in the cache (or was said to be: admission, plan)
@@ -9,12 +9,11 @@ A request has one row of each array for as long as it is known; rows are reused,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 
 from realexec.attention.base import Int64, RaggedBatch
+from realexec.sampling import Draws, Sampling, Samplings
 from realexec.shapes import ModelShape
 from serving.errors import InvariantError, RequestError
 from serving.schedule.contract import Admission, Plan
@@ -26,7 +25,7 @@ class StepInputs:
     """A step in arrays, independent of later plans. T tokens computed, S of them sampled; copies run first.
 
     token_ids, positions [T]; sample_rows [S]: rows of T, in batch order; samples: as in the plan;
-    sample_keys [S]: a number for each sampling request; sample_positions [S]: of the token to be sampled.
+    draws: how each of the S becomes a token.
     """
 
     step_id: int
@@ -36,14 +35,16 @@ class StepInputs:
     batch: RaggedBatch
     samples: tuple[bool, ...]
     sample_rows: Int64
-    sample_keys: NDArray[np.uint64]
-    sample_positions: Int64
+    draws: Draws
 
 
 class Sequences:
-    """Errors: RequestError where a request exceeds the model, InvariantError where a plan contradicts itself."""
+    """sampling: of requests without their own.
 
-    def __init__(self, shape: ModelShape, num_blocks: int, block_size: int) -> None:
+    Errors: RequestError where a request exceeds the model, InvariantError where a plan contradicts itself.
+    """
+
+    def __init__(self, shape: ModelShape, num_blocks: int, block_size: int, sampling: Sampling) -> None:
         self._shape = shape
         self._num_blocks = num_blocks
         self._block_size = block_size
@@ -54,19 +55,35 @@ class Sequences:
         self._num_tokens = np.zeros(0, np.int64)
         self._num_stored = np.zeros(0, np.int64)
         self._num_table = np.zeros(0, np.int64)
-        self._keys = np.zeros(0, np.uint64)
+        self._samplings = Samplings(sampling)
+
+    def sample_with(self, request_id: str, sampling: Sampling) -> None:
+        """Before a plan admits it; kept until it is released or forgotten, however often it is preempted until then."""
+        highest = max(sampling.stop_token_ids, default=0)
+        if highest >= self._shape.vocab_size:
+            raise RequestError(
+                f"{request_id} has stop token {highest}, but model {self._shape.name} knows "
+                f"0 .. {self._shape.vocab_size - 1}"
+            )
+        if request_id in self._row_of:
+            raise InvariantError(f"{request_id} is told how to sample after it was admitted")
+        self._samplings.add(request_id, sampling)
 
     def apply(self, plan: Plan) -> None:
         """Take in who left, who came, and the blocks they got."""
         self.forget(plan.released)
-        self.forget(plan.preempted)
+        self._leave(plan.preempted)
         for admission in plan.admitted:
             self._admit(admission)
         for request_id, blocks in plan.new_blocks:
             self._extend(request_id, blocks)
 
     def forget(self, request_ids: Sequence[str]) -> None:
-        """Unknown ones are ignored: a request can be aborted, or give way, before a plan ever had it."""
+        """Unknown ones are ignored: a request can be aborted before a plan ever had it."""
+        self._leave(request_ids)
+        self._samplings.forget(request_ids)
+
+    def _leave(self, request_ids: Sequence[str]) -> None:
         for request_id in request_ids:
             row = self._row_of.pop(request_id, None)
             if row is not None:
@@ -91,7 +108,7 @@ class Sequences:
         row_of_token = np.repeat(rows, lengths)
         block, offset = np.divmod(positions, self._block_size)
         widest = -(-int(ends.max()) // self._block_size)
-        sampling = np.flatnonzero(plan.samples)
+        sampling, prompt_lens = np.flatnonzero(plan.samples), np.array(plan.prompt_lens, np.int64)
         return StepInputs(
             step_id=plan.step_id,
             copies=plan.copies,
@@ -105,8 +122,9 @@ class Sequences:
             ),
             samples=plan.samples,
             sample_rows=query_starts[1:][sampling] - 1,
-            sample_keys=self._keys[rows[sampling]],
-            sample_positions=ends[sampling],
+            draws=self._samplings.draws(
+                [plan.request_ids[i] for i in sampling], ends[sampling], ends[sampling] - prompt_lens[sampling]
+            ),
         )
 
     def _admit(self, admission: Admission) -> None:
@@ -121,7 +139,6 @@ class Sequences:
         self._num_tokens[row] = len(admission.token_ids)
         self._num_stored[row] = admission.num_cached
         self._num_table[row] = 0
-        self._keys[row] = int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "little")
 
     def _extend(self, request_id: str, blocks: tuple[int, ...]) -> None:
         row = self._row(request_id)
@@ -190,7 +207,7 @@ class Sequences:
         rows = len(self._tokens)
         added = max(64, rows)
         self._free_rows.extend(reversed(range(rows, rows + added)))
-        for name in ("_tokens", "_tables", "_num_tokens", "_num_stored", "_num_table", "_keys"):
+        for name in ("_tokens", "_tables", "_num_tokens", "_num_stored", "_num_table"):
             old = getattr(self, name)
             new = np.zeros((rows + added, *old.shape[1:]), old.dtype)
             new[:rows] = old

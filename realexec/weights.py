@@ -1,4 +1,4 @@
-"""Random weights, the same for a seed on every machine."""
+"""What a model's weights are; and random ones, the same for a seed on every machine."""
 
 import math
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class LayerWeights:
     qkv [(num_heads + 2 num_kv_heads) D, H], rows: queries, keys, values
     output [H, num_heads D]   gate_up [2 I, H], rows: gate, up   down [H, I]
     input_norm, post_norm [H]   q_norm, k_norm [D], None without qk_norm
+    qkv_bias [(num_heads + 2 num_kv_heads) D], None without
     """
 
     input_norm: Tensor
@@ -29,6 +30,7 @@ class LayerWeights:
     post_norm: Tensor
     gate_up: Tensor
     down: Tensor
+    qkv_bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,20 @@ def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
         return normal(size, std=NORM_STD, mean=1.0)
 
     hidden, dim = shape.hidden_size, shape.head_dim
+    qkv_rows = (shape.num_heads + 2 * shape.num_kv_heads) * dim
     embedding_std = LOGIT_STD / math.sqrt(hidden)
     embedding = normal(shape.vocab_size, hidden, std=embedding_std)
     layers = tuple(
         LayerWeights(
             input_norm=norm(hidden),
-            qkv=matrix((shape.num_heads + 2 * shape.num_kv_heads) * dim, hidden),
+            qkv=matrix(qkv_rows, hidden),
             q_norm=norm(dim) if shape.qk_norm else None,
             k_norm=norm(dim) if shape.qk_norm else None,
             output=matrix(hidden, shape.num_heads * dim),
             post_norm=norm(hidden),
             gate_up=matrix(2 * shape.intermediate_size, hidden),
             down=matrix(hidden, shape.intermediate_size),
+            qkv_bias=normal(qkv_rows, std=NORM_STD) if shape.qkv_bias else None,
         )
         for _ in range(shape.num_layers)
     )

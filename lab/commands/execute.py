@@ -5,9 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import EngineOptions, Force, Json, MaxInFlight, Model, Threads
+from lab.options import ComputeOptions, EngineOptions, Force, Json, MaxInFlight, Model
 
 ENGINE = EngineOptions()
+COMPUTE = ComputeOptions()
 
 
 def execute(
@@ -19,7 +20,7 @@ def execute(
     profile: Annotated[
         Path | None, Parameter(help="Profile to predict step times with, for a policy that does.")
     ] = None,
-    threads: Threads = 1,
+    compute: ComputeOptions = COMPUTE,
     max_in_flight: MaxInFlight = None,
     seed: Annotated[int, Parameter(help="Seed of the random weights.")] = 0,
     force: Force = False,
@@ -42,7 +43,7 @@ def execute(
     check_new_folder(out, force)
     refuse_on_hardware(engine.spec(), engine.predictor)
     load = read_jsonl(workload)
-    runner = load_runner(model, engine.settings(), threads, seed)
+    runner = load_runner(model, engine.settings(), compute.compute(), seed)
     with progress(f"{engine.preset} on the real engine", len(load.requests), "requests") as advance:
         record = execute_run(
             out,

@@ -29,14 +29,12 @@ class RaggedBatch:
     slots: Int64
 
 
-class Attention(Protocol):
-    """Called by the model: begin once a step, then for each layer store and attend.
+class StoresAndAttends(Protocol):
+    """Called by the model for each layer.
 
     All new tokens of a layer are stored before any attends: a sequence may hit a block that another computes in
     the same step.
     """
-
-    def begin(self, batch: RaggedBatch) -> None: ...
 
     def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """keys, values [T, num_kv_heads, head_dim], keys rotated; rows may be strided."""
@@ -45,3 +43,9 @@ class Attention(Protocol):
         """Causal softmax attention, scaled by 1 / sqrt(head_dim), of queries [T, num_heads, head_dim] (rotated;
         rows may be strided) into out, of the same shape and contiguous.
         """
+
+
+class Attention(StoresAndAttends, Protocol):
+    """On a CPU: begin once a step, then the model's calls."""
+
+    def begin(self, batch: RaggedBatch) -> None: ...

@@ -21,20 +21,20 @@ class TorchPagedAttention:
         self._tables = torch.from_numpy(batch.block_tables).long()
 
     def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        self._cache.slots(layer, 0)[self._slots] = keys
-        self._cache.slots(layer, 1)[self._slots] = values
+        for stored, new in zip(self._cache.by_token(layer), (keys, values), strict=True):
+            stored.flatten(0, 1)[self._slots] = new
 
     def attend(self, layer: int, queries: Tensor, out: Tensor) -> None:
         starts = self._batch.query_starts.tolist()
         for i, context in enumerate(self._batch.context_lens.tolist()):
             rows = slice(starts[i], starts[i + 1])
             keys, values = self._gather(layer, i, context)
-            out[rows] = causal_attention(queries[rows], keys, values)
+            out[rows] = causal_attention(queries[rows].float(), keys, values)
 
     def _gather(self, layer: int, sequence: int, context: int) -> tuple[Tensor, Tensor]:
         num_blocks = -(-context // self._cache.block_size)
-        blocks = self._cache.data[layer][:, self._tables[sequence, :num_blocks]]
-        keys, values = blocks.flatten(1, 2)[:, :context]
+        blocks = self._cache.by_token(layer)[:, self._tables[sequence, :num_blocks]]
+        keys, values = blocks.flatten(1, 2)[:, :context].float()
         return keys, values
 
 

@@ -5,6 +5,8 @@
 What is measured here does not depend on which words the tokens spell, so the smallest vocabulary that can
 carry any text will do. encode() and decode() need no library; the JSON files beside this one, written by
 build.py, are the same tokenizer for programs that want a Hugging Face folder (load clients, transformers).
+
+bytewise.py makes an object of it, with a chat form; folder.py is the tokenizer of a Hugging Face folder.
 """
 
 from __future__ import annotations
@@ -30,10 +32,15 @@ _NEVER_UTF8 = 0xFF  # in no valid sequence, so it decodes to exactly one U+FFFD 
 def encode(text: str) -> list[int]:
     """The ids of a text. There is no text that gives a control id: "<eos>" is five bytes like any other.
 
-    RequestError if the text cannot be UTF-8, which JSON allows ("\\ud800" alone).
+    Errors: as utf8.
     """
+    return [byte + FIRST_BYTE_ID for byte in utf8(text)]
+
+
+def utf8(text: str) -> bytes:
+    """RequestError if the text cannot be UTF-8, which JSON allows ("\\ud800" alone)."""
     try:
-        return [byte + FIRST_BYTE_ID for byte in text.encode("utf-8")]
+        return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise RequestError(
             f"the text has half a surrogate pair, U+{ord(text[error.start]):04X}, at character "
@@ -44,13 +51,16 @@ def encode(text: str) -> list[int]:
 def decode(ids: Iterable[int]) -> str:
     """The text of ids. Control ids vanish; ids beyond the vocabulary, which a model of random weights with a
     larger vocabulary may sample, and bytes that are not UTF-8 become U+FFFD."""
-    known = bytearray()
-    for i in ids:
-        if i < 0:
-            raise ValueError(f"token id {i} is negative")
-        if i >= FIRST_BYTE_ID:
-            known.append(i - FIRST_BYTE_ID if i < VOCAB_SIZE else _NEVER_UTF8)
-    return known.decode("utf-8", errors="replace")
+    return b"".join(map(spell, ids)).decode("utf-8", errors="replace")
+
+
+def spell(token_id: int) -> bytes:
+    """The byte of an id; none for a control id."""
+    if token_id < 0:
+        raise ValueError(f"token id {token_id} is negative")
+    if token_id < FIRST_BYTE_ID:
+        return b""
+    return bytes([token_id - FIRST_BYTE_ID if token_id < VOCAB_SIZE else _NEVER_UTF8])
 
 
 def load() -> Tokenizer:

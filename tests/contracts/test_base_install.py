@@ -16,7 +16,15 @@ IMPORT_NAME = {
     "pytest-timeout": "pytest_timeout",
 }
 STUBS = {"pandas-stubs", "scipy-stubs"}
-REAL_WITHOUT_TORCH = ("realexec.shapes", "realexec.tokenizer")
+REAL_WITHOUT_TORCH = (
+    "realexec.compute",
+    "realexec.engine",
+    "realexec.loaded",
+    "realexec.paced",
+    "realexec.shapes",
+    "realexec.text",
+    "realexec.tokenizer",
+)
 NEEDS_TORCH = ("torch", "triton", "numba", "realexec")
 
 IMPORT_ALL = """
@@ -109,6 +117,7 @@ def test_every_import_is_declared(module: Module, project: dict) -> None:
     """What only comes along with another package is gone when that one drops it, as jinja2 with torch."""
     allowed = {*sys.stdlib_module_names, *PACKAGES, *import_names(project["dependencies"])}
     if module.name.partition(".")[0] in {"realexec", "calibration", "lab"}:
-        allowed |= import_names(project["optional-dependencies"]["real"])
+        extras = project["optional-dependencies"]
+        allowed |= import_names(extras["real"]) | import_names(extras["models"])
     unknown = module.imported_roots() - allowed
     assert not unknown, f"{module.path} imports {', '.join(sorted(unknown))}, which pyproject.toml does not ask for"

@@ -14,6 +14,9 @@ from records.profile import write_profile
 from tests.records.test_profile import PROFILE
 
 HELP_VERBS = (
+    "serve",
+    "model get",
+    "model show",
     "demo",
     "workload make",
     "workload compose",
@@ -144,7 +147,7 @@ def test_a_record_is_not_overwritten_unless_asked(here, capsys) -> None:
 
 
 def test_without_torch_the_real_engine_is_blocked_and_simulation_is_not(here, capsys, monkeypatch) -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] in ("torch", "numba") or n == "realexec.runner"]:
+    for name in [n for n in sys.modules if n.split(".")[0] in ("torch", "numba", "realexec")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(["execute", "--workload", "w.jsonl", "--out", "x"]) == 3

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import ClassVar
 
 import pytest
 
@@ -11,34 +12,10 @@ from serving.schedule.contract import Plan
 from serving.schedule.engine import build_scheduler
 from sim.scripted import ScriptedCost
 from sim.simulate import simulate
+from tests.realexec.driven import Driven, FakeRunner, asked
 from workloads.tokens import EOS_TOKEN_ID
 from workloads.truth import Truth
 from workloads.workload import Workload, WorkloadRequest, materialize
-
-
-class FakeRunner:
-    """Each step takes step_s; fails, or calls back, at the step asked for."""
-
-    def __init__(self, step_s: float = 0.001, at: int = -1, do=lambda: None) -> None:
-        self.step_s, self.at, self.do, self.accepted = step_s, at, do, []
-
-    def prepare(self, plan: Plan) -> Plan:
-        return plan
-
-    def execute(self, plan: Plan) -> list[int | None]:
-        if plan.step_id == self.at:
-            self.do()
-        time.sleep(self.step_s)
-        return [9 if samples else None for samples in plan.samples]
-
-    def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None:
-        self.accepted.append(tokens)
-
-    def probe(self) -> int:
-        return 1_000_000
-
-    def forget(self, request_ids: list[str]) -> None:
-        self.forgotten = request_ids
 
 
 def burst(n: int, gap_ns: int = 0) -> Workload:
@@ -170,3 +147,142 @@ def test_clients_keep_no_more_in_flight_than_they_may() -> None:
     starts = sorted(_sent(run).values())
     assert all(start >= end for start, end in zip(starts[2:], ends, strict=False))
     assert len(told) == 12
+
+
+# What a server asks of the engine: requests of its own, aborts, the model's own tokens.
+
+
+def test_an_abort_holds_from_the_next_step_on() -> None:
+    """It comes while step 5 executes: that step still delivers, the next one has its blocks for others."""
+    with Driven(num_blocks=2) as it:
+        it.runner.at, it.runner.do = 5, lambda: it.engine.abort("long")
+        it.engine.submit(asked("long", prompt_len=12, max_tokens=20))
+        it.engine.submit(asked("next", prompt_len=17, max_tokens=2))
+        it.finish()
+        assert it.engine.snapshot.kv_free + it.engine.snapshot.kv_cached_idle == it.engine.snapshot.kv_total
+    steps = [line for line in it.told.lines() if line["type"] == "complete"]
+    assert [len(line["tokens"]) for line in steps] == [1] * 8
+    assert it.finished == ["next"]
+
+
+def test_an_idle_engine_shows_that_everything_is_free() -> None:
+    with Driven(num_blocks=8) as it:
+        it.engine.submit(asked("long", max_tokens=100))
+        it.read_until(lambda: it.tokens.get("long", 0) >= 3)
+        it.engine.abort("long")
+        deadline = time.monotonic() + 5
+        while it.engine.snapshot.num_running and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert it.engine.snapshot.num_running == 0
+        assert it.engine.snapshot.kv_free + it.engine.snapshot.kv_cached_idle == it.engine.snapshot.kv_total
+        it.finish()
+
+
+def test_aborts_that_concern_nobody_are_ignored() -> None:
+    with Driven() as it:
+        it.engine.abort("nobody")
+        it.engine.submit(asked("a"))
+        it.read_until(lambda: "a" in it.finished)
+        it.engine.abort("a")
+        it.engine.submit(asked("b"))
+        it.read_until(lambda: it.tokens.get("b", 0) >= 1)
+        it.engine.abort("b")
+        it.engine.abort("b")
+        it.engine.submit(asked("c"))
+        it.read_until(lambda: "c" in it.finished)
+        it.finish()
+    assert it.finished == ["a", "c"]
+
+
+def test_a_request_that_ends_by_itself_is_not_aborted() -> None:
+    with Driven() as it:
+        for i in range(20):
+            it.engine.submit(asked(f"r{i}", max_tokens=1 + i % 4))
+        it.finish()
+    assert len(it.finished) == 20
+    assert it.aborts() == []
+
+
+def test_a_request_that_was_aborted_before_the_scheduler_heard_of_it_never_reaches_it() -> None:
+    """The engine is in a step while both calls are made."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Held(FakeRunner):
+        def execute(self, plan):
+            inside.set()
+            assert go_on.wait(20)
+            return super().execute(plan)
+
+    with Driven(Held(0.0)) as it:
+        it.engine.submit(asked("first", max_tokens=1))
+        assert inside.wait(20)
+        it.engine.submit(asked("gone"))
+        it.engine.abort("gone")
+        it.engine.submit(asked("again"))
+        it.engine.abort("again")
+        it.engine.submit(asked("again", max_tokens=2))
+        go_on.set()
+        it.finish()
+    assert it.finished == ["first", "again"]
+    assert it.aborts() == []
+
+
+def test_aborts_are_told_before_arrivals() -> None:
+    """One seat, taken; whoever arrives in the moment of the abort gets it at once, by the same id."""
+    with Driven(max_num_seqs=1) as it:
+        it.engine.submit(asked("a", max_tokens=1000))
+        it.read_until(lambda: it.tokens.get("a", 0) >= 2)
+        it.engine.abort("a")
+        it.engine.submit(asked("a", max_tokens=3))
+        it.finish()
+    assert it.finished == ["a"]
+    kinds = [(line["type"], "rejected" in line) for line in it.told.lines() if line["type"] in ("add", "abort")]
+    assert kinds == [("add", False), ("abort", False), ("add", False)]
+
+
+def test_the_models_own_tokens_end_an_output() -> None:
+    with Driven() as it:
+        it.engine.submit(asked("stops", stop_token_ids=(9,)))  # FakeRunner samples nothing else
+        it.engine.submit(asked("limit", max_tokens=5))
+        it.read_until(lambda: len(it.finished) == 2)
+        it.finish()
+    assert it.tokens == {"stops": 1, "limit": 5}
+
+
+def test_who_is_turned_away_is_told_why() -> None:
+    with Driven(num_blocks=4) as it:
+        it.engine.submit(asked("big", prompt_len=400))
+        it.engine.submit(asked("small"))
+        it.read_until(lambda: "small" in it.finished)
+        it.finish()
+    assert list(it.refused) == ["big"]
+    assert "KV blocks" in it.refused["big"]
+
+
+def test_the_runner_is_told_how_to_sample_before_a_plan_admits_the_request() -> None:
+    class Sampled(FakeRunner):
+        known: ClassVar[dict[str, object]] = {}
+
+        def sample_with(self, request_id: str, sampling: object) -> None:
+            self.known[request_id] = sampling
+
+        def prepare(self, plan: Plan) -> Plan:
+            assert all(a.request_id in self.known for a in plan.admitted if a.request_id != "plain")
+            return plan
+
+    with Driven(Sampled()) as it:
+        it.engine.submit(asked("a"), "hot")
+        it.engine.submit(asked("b"), "cold")
+        it.engine.submit(asked("plain"))
+        it.finish()
+    assert Sampled.known == {"a": "hot", "b": "cold"}
+
+
+def test_a_failing_runner_ends_the_engine_with_its_own_error() -> None:
+    def fail() -> None:
+        raise RuntimeError("out of memory")
+
+    with Driven(FakeRunner(at=1, do=fail)) as it:
+        it.engine.submit(asked("a"))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            it.read_until(lambda: False)

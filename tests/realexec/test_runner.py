@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("numba")
 
 from realexec.model import Model
+from realexec.ops.numba_cpu import NumbaOps
 from realexec.runner import Runner
 from realexec.shapes import SHAPES, shape
 from realexec.weights import random_weights
@@ -63,7 +64,7 @@ def test_any_plans_give_the_tokens_of_the_whole_sequence(attention, qk_norm, hea
     small = tiny(qk_norm, heads, kv_heads)
     weights = random_weights(small, seed=block_size)
     num_blocks = max(16, 600 // block_size)
-    runner = Runner(Model(small, weights), num_blocks, block_size, attention=attention)
+    runner = Runner.on_cpu(Model(small, weights, NumbaOps()), num_blocks, block_size, attention=attention)
     world = World(num_blocks, block_size, seed=1)
     longest = 60 if block_size < 256 else 30
     sampled = run_randomly(runner, world, Random(block_size), 60, longest)
@@ -79,7 +80,7 @@ def test_a_prompt_beyond_a_tile_in_chunks(attention) -> None:
     """Prefill attention works in tiles of 256 queries; chunks of other sizes cross their edges."""
     small = tiny()
     weights = random_weights(small)
-    runner, world = Runner(Model(small, weights), 80, 16, attention=attention), World(80, 16)
+    runner, world = Runner.on_cpu(Model(small, weights, NumbaOps()), 80, 16, attention=attention), World(80, 16)
     world.add("long", [(7 * i * i) % 97 for i in range(590)])
     for chunk in (1, 300, 288, 1):
         plan = world.step([("long", chunk)])
@@ -93,7 +94,7 @@ def test_a_step_may_hit_blocks_that_it_computes_itself() -> None:
     """Both sequences are in one plan: the second reads KV that the first stores in this very step."""
     small = tiny()
     weights = random_weights(small)
-    runner = Runner(Model(small, weights), 8, 4)
+    runner = Runner.on_cpu(Model(small, weights, NumbaOps()), 8, 4)
     prompt = list(range(10, 19))
     plan = Plan(
         step_id=0,
@@ -114,7 +115,7 @@ def test_a_step_may_hit_blocks_that_it_computes_itself() -> None:
 def test_the_token_the_world_accepted_is_fed_back() -> None:
     small = tiny()
     weights = random_weights(small)
-    runner, world = Runner(Model(small, weights), 8, 4), World(8, 4)
+    runner, world = Runner.on_cpu(Model(small, weights, NumbaOps()), 8, 4), World(8, 4)
     world.add("a", [1, 2, 3])
     plan = world.step([("a", 3)])
     runner.execute(runner.prepare(plan))
@@ -124,7 +125,7 @@ def test_the_token_the_world_accepted_is_fed_back() -> None:
 
 
 def test_inputs_stay_as_they_were_when_a_later_plan_is_prepared() -> None:
-    runner, world = Runner(tiny(), 16, 4), World(16, 4)
+    runner, world = Runner.on_cpu(tiny(), 16, 4), World(16, 4)
     for name in "ab":
         world.add(name, [5] * 9)
     inputs = runner.prepare(world.step([("a", 4), ("b", 9)]))
@@ -139,7 +140,7 @@ def test_more_requests_than_rows() -> None:
     """Rows double at 64; the tokens and blocks of those already there must move along."""
     small = tiny()
     weights = random_weights(small)
-    runner, world = Runner(Model(small, weights), 400, 2), World(400, 2)
+    runner, world = Runner.on_cpu(Model(small, weights, NumbaOps()), 400, 2), World(400, 2)
     for i in range(130):
         world.add(f"r{i}", [i % 97, (3 * i) % 97])
         if i in (0, 63, 64, 129):
@@ -180,13 +181,13 @@ GOOD = Plan(0, ("a",), (0,), (3,), (True,), (3,), (Admission("a", (1, 2, 3), 0),
     ],
 )
 def test_a_plan_that_cannot_be_executed_says_why(change, error, message) -> None:
-    runner = Runner(tiny(max_position=20), 8, 4)
+    runner = Runner.on_cpu(tiny(max_position=20), 8, 4)
     with pytest.raises(error, match=message):
         runner.prepare(GOOD._replace(**change))
 
 
 def test_released_and_preempted_are_forgotten() -> None:
-    runner = Runner(tiny(), 8, 4)
+    runner = Runner.on_cpu(tiny(), 8, 4)
     runner.prepare(GOOD)
     runner.prepare(GOOD._replace(preempted=("a", "never seen")))
     runner.prepare(GOOD._replace(released=("a",)))
@@ -195,20 +196,20 @@ def test_released_and_preempted_are_forgotten() -> None:
 
 
 def test_an_answer_for_another_batch_is_refused() -> None:
-    runner = Runner(tiny(), 8, 4)
+    runner = Runner.on_cpu(tiny(), 8, 4)
     runner.prepare(GOOD)
     with pytest.raises(InvariantError, match="1 entries, got 2"):
         runner.accept(GOOD, [(1,), (2,)])
 
 
 def test_warm_up_leaves_no_request_behind() -> None:
-    runner = Runner(tiny(), 3, 4)
+    runner = Runner.on_cpu(tiny(), 3, 4)
     runner.warm_up()
-    assert runner.execute(runner.prepare(GOOD)) == Runner(tiny(), 3, 4).execute(runner_inputs())
+    assert runner.execute(runner.prepare(GOOD)) == Runner.on_cpu(tiny(), 3, 4).execute(runner_inputs())
 
 
 def runner_inputs():
-    return Runner(tiny(), 3, 4).prepare(GOOD)
+    return Runner.on_cpu(tiny(), 3, 4).prepare(GOOD)
 
 
 def test_shapes_have_the_size_they_are_named_after() -> None:
@@ -232,17 +233,18 @@ def test_an_unknown_shape_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("absent", ["torch", "numba"])
-def test_without_its_libraries_the_runner_says_what_to_install(absent, repo) -> None:
+def test_without_its_libraries_runner_and_llm_say_what_to_install(absent, repo) -> None:
     code = f"""
-import sys
+import importlib, sys
 sys.modules[{absent!r}] = None
 import realexec, realexec.shapes
 from serving.errors import BlockedError
-try:
-    import realexec.runner
-except BlockedError as error:
-    print(error)
+for name in ("runner", "llm"):
+    try:
+        importlib.import_module("realexec." + name)
+    except BlockedError as error:
+        print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True)
-    assert f"needs {absent}" in done.stdout, done.stderr
-    assert "pip install 'servetwin[real]'" in done.stdout
+    assert done.stdout.count(f"needs {absent}") == 2, done.stderr
+    assert done.stdout.count("pip install 'servetwin[real]'") == 2

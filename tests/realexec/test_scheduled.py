@@ -11,7 +11,9 @@ pytest.importorskip("torch")
 pytest.importorskip("numba")
 
 from realexec.model import Model
+from realexec.ops.numba_cpu import NumbaOps
 from realexec.runner import Runner
+from realexec.sampling import Sampling
 from realexec.weights import random_weights
 from serving.request import Request
 from serving.schedule.contract import Idle, Plan
@@ -19,6 +21,7 @@ from serving.schedule.engine import build_scheduler
 from tests.realexec.reference import logits, tiny
 
 NEAR_TIE = 1e-4
+SWAPS = {"preemption": "swap", "num_host_blocks": 40}
 BASE = {"block_size": 4, "num_blocks": 24, "max_num_seqs": 6, "max_num_batched_tokens": 24, "max_model_len": 90}
 
 
@@ -34,7 +37,7 @@ def requests(rng: Random, count: int) -> list[Request]:
 
 def serve(scheduler, runner: Runner, arrivals: list[Request], every: int) -> tuple[list[Plan], list[tuple]]:
     """Plans, and (context, sampled token) pairs."""
-    runner._cache.data.fill_(float("nan"))
+    runner._executor.cache.data.fill_(float("nan"))
     contexts = {r.request_id: list(r.prompt_token_ids) for r in arrivals}
     waiting, plans, sampled = list(arrivals), [], []
     for k in range(5000):
@@ -68,12 +71,12 @@ def assert_right(small, weights, sampled) -> None:
     ("preset", "policy", "settings"),
     [
         ("vllm", "fcfs", {}),
-        ("vllm", "fcfs", {"preemption": "swap", "num_host_blocks": 40}),
+        ("vllm", "fcfs", SWAPS),
         ("vllm", "priority", {"preemption": "swap", "num_host_blocks": 12, "enable_prefix_caching": False}),
         ("vllm", "fcfs", {"num_host_blocks": 30}),
         ("vllm", "priority", {"preemption": "swap", "num_host_blocks": 9}),
         ("nano-vllm", "fcfs", {}),
-        ("nano-vllm", "fcfs", {"preemption": "swap", "num_host_blocks": 40}),
+        ("nano-vllm", "fcfs", SWAPS),
         ("nano-vllm", "priority", {"num_host_blocks": 7}),
     ],
 )
@@ -81,7 +84,9 @@ def test_tokens_are_those_of_the_whole_sequence(preset, policy, settings) -> Non
     rng, small = Random(7), tiny()
     weights = random_weights(small, seed=3)
     scheduler = build_scheduler(preset, policy, {**BASE, **settings})
-    runner = Runner(Model(small, weights), BASE["num_blocks"], BASE["block_size"], num_host_blocks=40)
+    runner = Runner.on_cpu(
+        Model(small, weights, NumbaOps()), BASE["num_blocks"], BASE["block_size"], num_host_blocks=40
+    )
     plans, sampled = serve(scheduler, runner, requests(rng, 30), every=2)
     assert sum(len(plan.preempted) for plan in plans) > 5, "nothing was preempted: the test would show nothing"
     if settings.get("num_host_blocks"):
@@ -89,6 +94,30 @@ def test_tokens_are_those_of_the_whole_sequence(preset, policy, settings) -> Non
         assert moved.count(True) > 10
         assert moved.count(False) > 5
     assert_right(small, weights, sampled)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"), [("vllm", SWAPS), ("nano-vllm", {}), ("vllm", {"block_size": 2, "num_blocks": 46})]
+)
+def test_drawn_tokens_are_a_requests_own_whoever_is_preempted(preset, settings) -> None:
+    """Against a pool in which nobody gives way, and a batch of one."""
+    small, arrivals = tiny(), requests(Random(7), 30)
+    weights = random_weights(small, seed=3)
+    contexts, num_preempted = [], []
+    for engine in ({**BASE, **settings}, {**BASE, "num_blocks": 400, "max_num_seqs": 1}):
+        runner = Runner.on_cpu(
+            Model(small, weights, NumbaOps()), engine["num_blocks"], engine["block_size"], num_host_blocks=40
+        )
+        for i, request in enumerate(arrivals):
+            runner.sample_with(
+                request.request_id, Sampling(0.5 + i % 3, top_k=(0, 9)[i % 2], top_p=(1.0, 0.7)[i % 3 // 2])
+            )
+        plans, sampled = serve(build_scheduler(preset, "fcfs", engine), runner, arrivals, every=2)
+        contexts.append(sorted(sampled))
+        num_preempted.append(sum(len(plan.preempted) for plan in plans))
+    assert num_preempted[0] > 5
+    assert num_preempted[1] == 0
+    assert contexts[0] == contexts[1]
 
 
 def test_a_block_published_but_never_computed_is_computed_before_it_is_read() -> None:
@@ -113,7 +142,7 @@ def test_a_block_published_but_never_computed_is_computed_before_it_is_read() ->
         Request(name, i, tuple(rng.randrange(97) for _ in range(prompt)), output, priority=priority)
         for i, (name, prompt, output, priority) in enumerate(made)
     ]
-    runner = Runner(Model(small, weights), settings["num_blocks"], settings["block_size"])
+    runner = Runner.on_cpu(Model(small, weights, NumbaOps()), settings["num_blocks"], settings["block_size"])
     plans, sampled = serve(build_scheduler("vllm", "priority", settings), runner, arrivals, every=1)
     repairs = [
         (a.request_id, a.num_cached - plan.starts[plan.request_ids.index(a.request_id)])

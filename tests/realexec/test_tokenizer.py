@@ -8,7 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realexec import tokenizer as bytewise
+from realexec.text import Message
 from realexec.tokenizer import BOS_ID, EOS_ID, FIRST_BYTE_ID, PAD_ID, SPECIAL_TOKENS, VOCAB_SIZE, build
+from realexec.tokenizer.bytewise import ByteTokenizer
 from serving.errors import RequestError
 
 # Ordinary text, and text made to look like control tokens or to fall apart at byte borders.
@@ -54,6 +56,29 @@ def test_half_a_surrogate_pair_is_refused_by_name() -> None:
     """JSON may carry one; it must cost the client this request, not the server its engine loop."""
     with pytest.raises(RequestError, match=r"U\+D83D, at character 2"):
         bytewise.encode(json.loads('"ab\\ud83d"'))
+
+
+@given(st.lists(st.integers(0, 300), max_size=40), st.integers(1, 5))
+def test_pieces_are_the_whole(ids: list[int], size: int) -> None:
+    detokenizer = ByteTokenizer().detokenizer()
+    pieces = [detokenizer.push(ids[at : at + size]) for at in range(0, len(ids), size)]
+    assert "".join([*pieces, detokenizer.flush()]) == bytewise.decode(ids)
+
+
+@given(texts)
+def test_no_piece_has_half_a_character(text: str) -> None:
+    detokenizer, told = ByteTokenizer().detokenizer(), ""
+    for i in bytewise.encode(text):
+        told += detokenizer.push([i])
+        assert text.startswith(told)
+    assert told == text
+
+
+@given(texts)
+def test_a_chat_has_the_control_ids_of_its_turns_alone(text: str) -> None:
+    ids = ByteTokenizer().encode_chat([Message("system", text), Message("user", text)])
+    assert [i for i in ids if i < FIRST_BYTE_ID] == [BOS_ID, EOS_ID, BOS_ID, EOS_ID, BOS_ID]
+    assert ByteTokenizer().decode(ids) == f"system\n{text}user\n{text}assistant\n"
 
 
 def test_the_files_are_what_the_script_writes(tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""What a runner leaves to a device: a step's arrays become tokens."""
+
+from typing import Protocol
+
+from realexec.kv_cache import KVCache
+from realexec.sequences import StepInputs
+
+
+class Executor(Protocol):
+    """One model on one device, with its KV cache."""
+
+    cache: KVCache
+
+    def conditions(self) -> dict[str, object]:
+        """What a measurement on it must say of it: device, dtype ..."""
+
+    def run(self, inputs: StepInputs) -> list[int]:
+        """The sampled tokens of the rows that sample, in batch order; they are on the host when this returns."""
+
+    def warm_up(self, max_tokens: int, max_samples: int) -> None:
+        """Have prepared what the first step of each size would prepare, beyond what running steps does."""
+
+    def probe(self) -> None:
+        """A fixed piece of work like a small decode step, without attention; done when this returns."""

@@ -1,0 +1,92 @@
+"""A step on the device: arrays there, forward, tokens back."""
+
+import torch
+from torch import Tensor
+
+from realexec.gpu.attention import TritonAttention
+from realexec.gpu.graphs import DecodeGraphs
+from realexec.gpu.layout import DeviceStep, Layout, StepBuffer
+from realexec.gpu.sampler import GpuSampler
+from realexec.kv_cache import KVCache, name_of
+from realexec.model import Model
+from realexec.sequences import StepInputs
+from serving.errors import ConfigError
+
+TABLE_MULTIPLE = 16
+"""Block tables are this wide or a multiple of it, so that Triton compiles for one kind of stride."""
+PROBE_SEQS = 8
+
+
+class GpuExecutor:
+    """Steps of up to max_tokens tokens of max_seqs sequences. graphs: decode steps are replayed as CUDA graphs, which
+    warm_up() captures.
+    """
+
+    def __init__(self, model: Model, cache: KVCache, max_tokens: int, max_seqs: int, *, graphs: bool) -> None:
+        if graphs and model.ops.device.type != "cuda":
+            raise ConfigError(f"CUDA graphs need a CUDA device, not {model.ops.device}; switch them off")
+        self.cache = cache
+        self._model = model
+        self._table_width = _table_width(-(-model.shape.max_position // cache.block_size))
+        self._max_tokens = max(max_tokens, max_seqs)
+        self._max_seqs = max_seqs
+        largest = Layout(self._max_tokens, max_seqs, max_seqs, self._table_width)
+        self._buffer = StepBuffer(largest, model.ops.device)
+        self._attention = TritonAttention(cache, max_seqs)
+        self._sampler = GpuSampler(model.ops.device)
+        self._wants_graphs = graphs
+        self._graphs: DecodeGraphs | None = None
+
+    def conditions(self) -> dict[str, object]:
+        ops = self._model.ops
+        name = torch.cuda.get_device_name(ops.device) if ops.device.type == "cuda" else str(ops.device)
+        return {"device": name, "dtype": name_of(ops.dtype), "cuda_graphs": self._wants_graphs}
+
+    def run(self, inputs: StepInputs) -> list[int]:
+        """Errors: ConfigError for a step too large."""
+        tokens, seqs = len(inputs.token_ids), len(inputs.batch.context_lens)
+        if tokens > self._max_tokens or seqs > self._max_seqs:
+            raise ConfigError(
+                f"a step of {tokens} tokens of {seqs} sequences, but the device's buffers were made for "
+                f"{self._max_tokens} and {self._max_seqs}; raise max_num_batched_tokens and max_num_seqs"
+            )
+        self.cache.copy(inputs.copies)
+        return self._sampler(self._logits(inputs), inputs.draws)
+
+    def warm_up(self, max_tokens: int, max_samples: int) -> None:
+        if self._wants_graphs and self._graphs is None:
+            self._graphs = DecodeGraphs(self._max_seqs, lambda size: self._forward(self._nothing(size)))
+
+    def probe(self) -> None:
+        self._forward(self._nothing(min(PROBE_SEQS, self._max_seqs))).sum().item()  # which waits
+
+    def _logits(self, inputs: StepInputs) -> Tensor:
+        """[S, vocab], float32."""
+        batch = inputs.batch
+        tokens, seqs, samples = len(inputs.token_ids), len(batch.context_lens), len(inputs.sample_rows)
+        is_decode = tokens == seqs
+        bucket = self._graphs.bucket(seqs) if self._graphs and is_decode else None
+        if self._graphs and bucket:
+            self._buffer.put(inputs, self._decodes(bucket), is_decode=True)
+            return self._graphs.replay(bucket)[:samples]
+        layout = Layout(tokens, seqs, samples, _table_width(batch.block_tables.shape[1]))
+        return self._forward(self._buffer.put(inputs, layout, is_decode))
+
+    def _forward(self, step: DeviceStep) -> Tensor:
+        self._attention.begin(step)
+        return self._model.forward(step.token_ids, step.positions, step.sample_rows, self._attention)
+
+    def _decodes(self, size: int) -> Layout:
+        return Layout(size, size, size, self._table_width)
+
+    def _nothing(self, size: int) -> DeviceStep:
+        """A decode step of padding alone: it stores nothing and reads no KV."""
+        step = self._buffer.views(self._decodes(size), is_decode=True)
+        for array in (step.token_ids, step.positions, step.context_lens, step.sample_rows):
+            array.zero_()
+        step.slots.fill_(-1)
+        return step
+
+
+def _table_width(blocks: int) -> int:
+    return -(-blocks // TABLE_MULTIPLE) * TABLE_MULTIPLE

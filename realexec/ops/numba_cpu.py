@@ -1,0 +1,74 @@
+"""The fast CPU way: products by oneDNN, everything between them by numba kernels that read and write once.
+
+One thread; the kernels release the GIL. Memory of a step is kept for the next one: glibc returns blocks of 32 MiB and
+above to the system, and threads other than the first return smaller ones too, so a step would pay for the page faults
+of its buffers.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from realexec import cpu_kernels as kernels
+from realexec.cpu_kernels import STORED, array_of, flat_rows
+from realexec.linear import ROW_BUCKETS, bucket, linear
+from realexec.ops.base import Product
+from serving.errors import ConfigError
+
+CHUNK_ELEMENTS = 1 << 21
+"""The largest product made at once: 8 MiB in float32."""
+
+
+class NumbaOps:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        if dtype not in STORED:
+            raise ConfigError(f"the CPU computes in float32 or bfloat16, not in {dtype}")
+        self.dtype = dtype
+        self.device = torch.device("cpu")
+        self._memory: dict[str, Tensor] = {}
+
+    def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        return linear(weight, bias)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        kernels.rms_norm(array_of(x), array_of(weight), np.float32(eps), array_of(out))
+
+    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+        kernels.add(array_of(x), array_of(residual))
+        self.rms_norm(residual, weight, eps, out)
+
+    def rotate_qk(
+        self,
+        qkv: Tensor,
+        num_heads: int,
+        num_kv_heads: int,
+        positions: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        q_norm: Tensor | None,
+        k_norm: Tensor | None,
+        eps: float,
+    ) -> None:
+        rows = len(qkv)
+        for first, heads, norm in ((0, num_heads, q_norm), (num_heads, num_kv_heads, k_norm)):
+            part, stride = flat_rows(qkv[:, first : first + heads])
+            if norm is not None:
+                kernels.norm_heads(part, stride, rows, heads, array_of(norm), np.float32(eps))
+            kernels.rotate(part, stride, heads, positions.numpy(), cos.numpy(), sin.numpy())
+
+    def silu_mul(self, gate_up: Tensor, out: Tensor) -> None:
+        kernels.silu_mul(array_of(gate_up), array_of(out))
+
+    def rows(self, tokens: int) -> int:
+        return bucket(tokens)
+
+    def chunks(self, rows: int, width: int) -> list[slice]:
+        most = CHUNK_ELEMENTS // width
+        most = most // 64 * 64 or max(n for n in ROW_BUCKETS if n <= max(1, most))  # what is left over is a bucket too
+        return [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
+
+    def empty(self, name: str, rows: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
+        memory = self._memory.get(name)
+        if memory is None or len(memory) < rows or memory.shape[1] != width:
+            self._memory[name] = memory = torch.empty(rows, width, dtype=dtype or self.dtype)
+        return memory[:rows]
