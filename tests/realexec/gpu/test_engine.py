@@ -1,0 +1,56 @@
+"""The GPU's executor and the CPU's give the same tokens for the same plans: interpreted, and on a device."""
+
+# ruff: noqa: E402 (the imports below importorskip need what it looks for)
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+pytest.importorskip("numba")
+
+from realexec.gpu.graphs import buckets
+from realexec.gpu.proof import compare_engines
+
+
+def test_interpreted(repo: Path) -> None:
+    """Chunked prompts, shared prefixes, swaps, greedy and drawn tokens, with a bias and with norms of q and k.
+
+    A process interprets kernels or compiles them, so this is one of its own.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "realexec.gpu.proof"],
+        cwd=repo,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = json.loads(run.stdout)
+    assert sum(agreement["tokens"] for agreement in found) > 30
+    assert sum(agreement["preempted"] for agreement in found) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_on_a_device(graphs: bool, qk_norm: bool) -> None:
+    found = compare_engines(torch.device("cuda"), 40, 24, 0, qk_norm=qk_norm, graphs=graphs)
+    assert found.preempted > 5
+    assert found.different == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8, 9, 16, 17, 100, 512])
+def test_every_batch_has_a_bucket_that_is_little_larger(most: int) -> None:
+    sizes = buckets(most)
+    assert list(sizes) == sorted(set(sizes))
+    assert sizes[-1] == most
+    for seqs in range(1, most + 1):
+        bucket = next(size for size in sizes if size >= seqs)
+        assert bucket < seqs + 16
+        assert bucket < 2 * seqs or bucket <= 16
