@@ -17,6 +17,7 @@ from lab.commands import (
     demo,
     difference,
     execute,
+    gpu_check,
     model,
     parity,
     parts,
@@ -42,6 +43,7 @@ app.command(simulate.simulate)
 app.command(execute.execute)
 app.command(serve.serve)
 app.command(model.app)
+app.command(gpu_check.gpu_check)
 app.command(compare.compare)
 app.command(difference.difference)
 app.command(check.check)

@@ -24,18 +24,24 @@ from realexec.text import Message
 HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
-def _clean(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("the text holds U+0000, which is not taken here")
+def _whole(text: str) -> str:
     if HALF_PAIR.search(text):
         raise ValueError("the text holds half a surrogate pair, which no UTF-8 spells")
     return text
 
 
-Text = Annotated[str, AfterValidator(_clean)]
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("the text holds U+0000, which is not taken here")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+"""What becomes tokens: U+0000 too, which load clients draw like any other byte."""
+Name = Annotated[Text, AfterValidator(_without_nul)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
-StopString = Annotated[Text, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]
+StopString = Annotated[Name, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]
 
 
 class Only:
@@ -82,7 +88,7 @@ class Generation(_Strict):
     share it counts towards, where the policy is fair to tenants.
     """
 
-    model: Text | None = None
+    model: Name | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
@@ -94,7 +100,7 @@ class Generation(_Strict):
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MOST_STOP_TOKEN_IDS, fail_fast=True)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: Annotated[Text, Field(max_length=256)] | None = None
+    user: Annotated[Name, Field(max_length=256)] | None = None
     priority: Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)] | None = None
 
     n: Annotated[Any, Only(1)] = None
@@ -167,13 +173,13 @@ class ChatRequest(Generation):
 class TokenizeRequest(_Strict):
     """add_special_tokens: with the marks that the model expects before a prompt."""
 
-    model: Text | None = None
+    model: Name | None = None
     prompt: Text
     add_special_tokens: bool = True
 
 
 class DetokenizeRequest(_Strict):
-    model: Text | None = None
+    model: Name | None = None
     tokens: Annotated[list[TokenId], Field(fail_fast=True)]
 
 

@@ -20,6 +20,9 @@ from serving.errors import RequestError
 DEFAULT_COMPLETION_TOKENS = 16
 """Of /v1/completions, as OpenAI has it."""
 
+CONFLICT = "conflicting_fields"
+"""The code of a refusal for fields that are well-formed one by one, as no schema can say it."""
+
 SamplingOf = Callable[[Generation, tuple[int, ...]], Any]
 """What the runner draws with, from what was asked and the ids that end the output."""
 
@@ -53,7 +56,7 @@ class Understanding:
         self._check_model(asked.model)
         given = {n for n in (asked.max_tokens, asked.max_completion_tokens) if n is not None}
         if len(given) > 1:
-            raise invalid("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
+            raise invalid("max_tokens and max_completion_tokens differ; give one of them", "max_tokens", CONFLICT)
         try:
             token_ids = self._tokenizer.encode_chat([message.plain() for message in asked.messages])
         except RequestError as error:
@@ -80,9 +83,9 @@ class Understanding:
         self, asked: Generation, token_ids: Sequence[int], max_tokens: int | None, param: str, default_tokens: int
     ) -> Ask:
         if asked.stream_options is not None and not asked.stream:
-            raise invalid("stream_options has no effect without stream", "stream_options")
+            raise invalid("stream_options has no effect without stream", "stream_options", CONFLICT)
         if not token_ids:
-            raise invalid(f"{param}: has no tokens; at least 1 is needed", param)
+            raise invalid(f"{param}: has no tokens; at least 1 is needed", param, "empty_prompt")
         self._check_ids(token_ids, param)
         left = self.max_model_len - len(token_ids)
         if left < 1:
@@ -101,7 +104,7 @@ class Understanding:
         most = min(default_tokens, left) if max_tokens is None else max_tokens
         min_tokens = asked.min_tokens or 0
         if min_tokens > most:
-            raise invalid(f"min_tokens: {min_tokens} is above max_tokens, {most}", "min_tokens")
+            raise invalid(f"min_tokens: {min_tokens} is above max_tokens, {most}", "min_tokens", CONFLICT)
         ends = [*(() if asked.ignore_eos else self._tokenizer.eos_token_ids), *(asked.stop_token_ids or ())]
         self._check_ids(ends, "stop_token_ids")
         stop_token_ids = tuple(dict.fromkeys(ends))
@@ -126,7 +129,8 @@ class Understanding:
     def _check_ids(self, token_ids: Sequence[int], param: str) -> None:
         largest = max(token_ids, default=0)
         if largest >= self._vocab_size:
-            raise invalid(f"{param}: token id {largest}; the model has ids below {self._vocab_size}", param)
+            message = f"{param}: token id {largest}; the model has ids below {self._vocab_size}"
+            raise invalid(message, param, "unknown_token_id")
 
     def _check_model(self, name: str | None) -> None:
         if name not in (None, self.model_name):

@@ -14,6 +14,7 @@ from records.profile import write_profile
 from tests.records.test_profile import PROFILE
 
 HELP_VERBS = (
+    "gpu-check",
     "serve",
     "model get",
     "model show",

@@ -1,1 +1,1 @@
-"""What `servetwin gpu-check` measures on a CUDA device: a file a question."""
+"""What `servetwin gpu-check` asks of a CUDA device: measures.py has the questions, the other files measure."""

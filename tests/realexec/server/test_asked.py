@@ -166,18 +166,18 @@ def test_what_exceeds_max_model_len_is_refused_with_both_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "code"),
     [
-        {"prompt": "a", "min_tokens": 5, "max_tokens": 4},
-        {"prompt": "a", "stream_options": {"include_usage": True}},
-        {"prompt": [300]},
-        {"prompt": "a", "stop_token_ids": [300]},
-        {"prompt": ""},
-        {"prompt": "a", "model": "another"},
+        ({"prompt": "a", "min_tokens": 5, "max_tokens": 4}, "conflicting_fields"),
+        ({"prompt": "a", "stream_options": {"include_usage": True}}, "conflicting_fields"),
+        ({"prompt": [300]}, "unknown_token_id"),
+        ({"prompt": "a", "stop_token_ids": [300]}, "unknown_token_id"),
+        ({"prompt": ""}, "empty_prompt"),
+        ({"prompt": "a", "model": "another"}, "model_not_found"),
     ],
 )
-def test_contradictions_are_refused(body: dict) -> None:
-    refused(lambda: completion(**body))
+def test_what_no_schema_can_say_is_refused_with_a_code_of_its_own(body: dict, code: str) -> None:
+    assert refused(lambda: completion(**body))["code"] == code
 
 
 def test_what_ends_an_output() -> None:
@@ -185,6 +185,11 @@ def test_what_ends_an_output() -> None:
     assert completion(prompt="a", stop_token_ids=[9, 2, 9]).stop_token_ids == (2, 9)
     assert completion(prompt="a", stop_token_ids=[9], ignore_eos=True).stop_token_ids == (9,)
     assert completion(prompt="a", stop="x").stops == ("x",)
+
+
+def test_a_prompt_may_hold_any_byte() -> None:
+    """Load clients draw prompts from all of a tokenizer's vocabulary."""
+    assert completion(prompt="a\0b").prompt_token_ids == tuple(b + 3 for b in b"a\0b")
 
 
 def test_special_tokens_in_text_are_text() -> None:

@@ -54,7 +54,7 @@ def post(server: Served, data: bytes, path: str = "/v1/completions", **headers: 
         b'{"prompt": ' + b"[" * 100_000,
         b'{"max_tokens": ' + b"9" * 5_000 + b"}",
         b'{"prompt": "\\ud800"}',
-        b'{"prompt": "\\u0000"}',
+        b'{"prompt": "a", "user": "\\u0000"}',
         b'{"prompt": "a\0"}',
         b'{"prompt": 1e999}',
         b'{"\\ud800": 1}',
