@@ -1,5 +1,7 @@
 """Counting decodes changes nothing: the plain scheduler is the oracle of every plan, outcome and snapshot."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import sim.lockstep
 from serving.errors import InvariantError, PolicyError
 from serving.schedule.counting import CountingScheduler
 from serving.schedule.engine import build_scheduler
+from serving.schedule.policies.base import Policy
 from serving.schedule.policies.fcfs import Fcfs
 from serving.schedule.policies.registry import POLICIES
 from serving.schedule.scheduler import Scheduler
@@ -18,7 +21,8 @@ from serving.schedule.spec import construct
 from serving.state.eviction.registry import EVICTIONS
 from serving.state.reservation.registry import RESERVATIONS
 from sim.check_policy import COST
-from tests.serving.drive import request, runs
+from sim.invariants import Watched
+from tests.serving.drive import batch, request, runs, step
 from tests.serving.listed import ListedScheduler
 from tests.serving.test_decision_traces import OWN, SHARED, check
 from tests.serving.test_state_machine import SchedulerMachine
@@ -195,3 +199,109 @@ def test_a_policy_that_fails_amid_a_counted_step_leaves_the_books_in_order() -> 
         scheduler.abort(request_id, 0)
     assert not scheduler.has_work
     assert scheduler.snapshot().kv_free == scheduler.snapshot().kv_total
+
+
+def twins(settings: Mapping[str, object] | None = None, policy: Callable[[], Policy] = Fcfs) -> Twins:
+    plain = Watched(build_scheduler("vllm", policy(), settings))
+    return Twins(plain, ListedScheduler(lambda told: build_scheduler("vllm", policy(), settings, tokens_of=told)))
+
+
+def test_the_books_of_what_is_counted_are_checked() -> None:
+    scheduler = counting()
+    scheduler.schedule(0)
+    scheduler._steady._capacity += 1
+    with pytest.raises(InvariantError, match=r"waste of counted decodes: \(5, 17, 11\), found \(5, 16, 11\)"):
+        scheduler.check()
+
+
+@pytest.mark.parametrize("limit", ["max_num_seqs", "max_num_batched_tokens"])
+def test_as_many_as_a_step_may_have_are_counted(limit) -> None:
+    scheduler = counting({limit: 4})
+    for request_id in "bcd":
+        scheduler.add(request(request_id, 1, 9), 0)
+    scheduler.complete(scheduler.schedule(0).step_id, [(7,)] * 3, 0)
+    plan = scheduler.schedule(0)
+    assert (plan.decodes.num_seqs, plan.request_ids) == (4, ())
+
+
+class Chosen(Fcfs):
+    """Its victim is its own choice, if the usual one."""
+
+    def victim(self, running):
+        return running[-1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "num_blocks", "counted", "preempted"),
+    [(Fcfs, 6, 3, ()), (Fcfs, 5, 2, ("c",)), (Chosen, 6, 3, ()), (Chosen, 5, 0, ("c",))],
+)
+def test_only_a_policy_that_chooses_who_gives_way_needs_a_list_for_it(policy, num_blocks, counted, preempted) -> None:
+    """Each of three needs a block."""
+    chosen = {"block_size": 4, "num_blocks": num_blocks}
+    scheduler = build_scheduler("vllm", policy(), chosen, tokens_of=lambda request_id, index, count: [7] * count)
+    for request_id in "abc":
+        scheduler.add(request(request_id, 4, 9), 0)
+    scheduler.complete(scheduler.schedule(0).step_id, [(7,)] * 3, 0)
+    plan = scheduler.schedule(0)
+    scheduler.check()
+    assert plan.preempted == preempted
+    assert plan.decodes.num_seqs == counted
+    assert counted + len(plan.request_ids) == 3 - len(preempted)
+    assert dict(plan.new_blocks) == {request_id: (3 + i,) for i, request_id in enumerate("abc"[: num_blocks - 3])}
+
+
+def test_what_is_counted_leaves_the_rest_of_the_budget_to_the_others() -> None:
+    """Two prompts lack one token each, as do two others behind them; the budget is for two."""
+    held: set[str] = set()
+
+    class Holds(Fcfs):
+        def chunk(self, request, num_tokens):
+            return 0 if request.request_id in held else 1
+
+    scheduler = twins({"max_num_batched_tokens": 2}, Holds)
+    for request_id, prompt in {"a": 3, "b": 3, "c": 2, "d": 2}.items():
+        scheduler.add(request(request_id, prompt, 3), 0)
+    batches = []
+    for i in range(7):
+        held = {"a", "b"} if i == 1 else set()
+        batches.append("".join(batch(step(scheduler)[0])))
+    assert batches == ["ab", "cd", "ab", "ab", "ab", "ab", "cd"]
+
+
+def test_beside_what_is_counted_full_blocks_can_be_hit_as_soon_as_scheduled() -> None:
+    scheduler = twins({"block_size": 2, "long_prefill_token_threshold": 3})
+    scheduler.add(request("a", 1, 9), 0)
+    step(scheduler)
+    scheduler.add(request("b", [1, 2, 3, 4], 9), 0)
+    assert batch(step(scheduler)[0]) == {"a": 1, "b": 3}
+    scheduler.add(request("c", [1, 2, 3, 4, 5], 9), 0)
+    plan = step(scheduler)[0]
+    assert batch(plan) == {"a": 1, "b": 1, "c": 1}
+    assert plan.starts[-1] == 4
+
+
+def test_the_first_token_is_told_where_the_last_chunk_is_one_token() -> None:
+    told = []
+
+    class Told(Fcfs):
+        def first_token(self, request):
+            told.append(request.request_id)
+
+    scheduler = twins({"max_num_batched_tokens": 3}, Told)
+    scheduler.add(request("a", 4, 9), 0)
+    counts = []
+    for _ in range(4):
+        step(scheduler)
+        counts.append(len(told))
+    assert counts == [0, 2, 2, 2]  # by both
+
+
+def test_who_ends_with_one_step_does_so_in_the_order_of_the_batch() -> None:
+    """b and c by their stop token, d by its length."""
+    scheduler = twins()
+    for request_id, most in {"a": 9, "b": 9, "c": 9, "d": 3, "e": 9}.items():
+        scheduler.add(replace(request(request_id, 4, most), stop_token_ids=(2,)), 0)
+    for _ in range(2):
+        step(scheduler)
+    outcome = step(scheduler, token=lambda request_id: 2 if request_id in "bc" else 7)[1]
+    assert outcome.finished == ("b", "c", "d")

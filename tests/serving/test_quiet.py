@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pytest
 
 from records.request_rows import RequestHead, RequestRows
 from records.step_rows import StepRows
@@ -93,8 +94,9 @@ def both(rng: random.Random, policies: Sequence[str]) -> bool:
     return True
 
 
-def test_quiet_steps_are_those_decided_one_by_one() -> None:
-    rng = random.Random("quiet")
+@pytest.mark.parametrize("part", range(8))
+def test_quiet_steps_are_those_decided_one_by_one(part) -> None:
+    rng = random.Random(f"quiet {part}")
     names = ["fcfs", *plain(POLICIES)]
-    ended = [both(rng, names) for _ in range(max(40, runs(400)))]
-    assert sum(ended) > len(ended) * 0.8
+    ended = [both(rng, names) for _ in range(max(5, runs(50)))]
+    assert sum(ended) >= len(ended) * 0.8

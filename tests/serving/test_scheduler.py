@@ -317,6 +317,64 @@ def test_stall_free_goes_on_behind_who_gave_way() -> None:
     assert list(batch(plan)) == ["a", "c"]
 
 
+def test_stall_free_asks_of_prompts_alone_how_large_a_chunk_shall_be() -> None:
+    """A decode behind an unfinished prompt gets its token whatever the policy says of chunks."""
+    asked = []
+
+    class Asked(Fcfs):
+        def chunk(self, request, num_tokens):
+            asked.append((request.request_id, num_tokens))
+            return min(num_tokens, 2)
+
+    scheduler = build_scheduler("sarathi", Asked())
+    scheduler.add(request("long", 20, 2), 0)
+    scheduler.add(request("short", 3, 5), 0)
+    batches = [batch(step(scheduler)[0]) for _ in range(4)]
+    assert batches == [{"long": 2, "short": 2}, *[{"short": 1, "long": 2}] * 3]
+    assert [num_tokens for request_id, num_tokens in asked if request_id == "short"] == [3]
+
+
+def test_stall_free_lets_a_chunk_that_ends_with_a_block_be_hit_in_the_same_step() -> None:
+    class Four(Fcfs):
+        def chunk(self, request, num_tokens):
+            return min(num_tokens, 4)
+
+    scheduler = build_scheduler("sarathi", Four(), {"block_size": 4, "enable_prefix_caching": True})
+    scheduler.add(request("a", range(13), 2), 0)
+    assert batch(step(scheduler)[0]) == {"a": 4}
+    scheduler.add(request("b", range(13), 2), 0)
+    plan = step(scheduler)[0]
+    assert (plan.starts, plan.num_tokens) == ((4, 8), (4, 4))
+
+
+def test_how_much_output_a_request_has() -> None:
+    """Listed or counted; of one that is not here, none. What a step in flight samples is not there yet."""
+
+    def tokens_of(request_id, index, count):
+        return [7] * count
+
+    for scheduler in (build_scheduler("vllm"), build_scheduler("vllm", tokens_of=tokens_of)):
+        scheduler.add(request("a", 4, 9), 0)
+        has = []
+        for _ in range(4):
+            has.append(scheduler.num_output("a"))
+            plan = scheduler.schedule(0)
+            assert scheduler.num_output("a") == has[-1]
+            scheduler.complete(plan.step_id, [(7,)] * len(plan.request_ids), 0)
+        assert has == [0, 1, 2, 3]
+        assert scheduler.num_output("b") == 0
+
+
+def test_who_lists_everybody_has_no_quiet_steps() -> None:
+    scheduler, counting = build_scheduler("vllm"), build_scheduler("vllm", tokens_of=lambda *_: [7])
+    for each in (scheduler, counting):
+        each.add(request("a", 4, 9), 0)
+        each.complete(each.schedule(0).step_id, [(7,)], 0)
+    assert scheduler.quiet_steps(100, unseen=True) is None
+    with pytest.raises(InvariantError, match=r"advance\(\) from step 1: there were no quiet steps ahead"):
+        scheduler.advance(counting.quiet_steps(100, unseen=True))
+
+
 def test_wrong_names_and_settings_without_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown preset 'vlm'; did you mean vllm"):
         build_scheduler("vlm")

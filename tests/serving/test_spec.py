@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from serving.errors import ConfigError, RequestError
+from serving.schedule.counting import CountingScheduler
 from serving.schedule.engine import EngineSpec, build, build_scheduler
 from serving.schedule.policies.base import Policy
 from serving.schedule.presets import PRESETS
@@ -85,7 +86,14 @@ def test_a_spec_names_every_part() -> None:
     tight = {"num_blocks": 2, "block_size": 4}
     with pytest.raises(RequestError, match="the pool has 2"):
         build(EngineSpec(settings=tight)).add(request("a", 9, 1), 0)
+    with pytest.raises(RequestError, match="the pool has 2"):
+        build(EngineSpec(settings=tight), tokens_of=lambda *_: []).add(request("a", 9, 1), 0)
     build(EngineSpec(settings=tight), refuses_impossible=False).add(request("a", 9, 1), 0)
+
+
+def test_a_world_that_knows_the_tokens_gets_decodes_counted() -> None:
+    assert isinstance(build(EngineSpec(), tokens_of=lambda *_: []), CountingScheduler)
+    assert not isinstance(build(EngineSpec()), CountingScheduler)
 
 
 def test_whoever_predicts_needs_a_cost_model() -> None:

@@ -478,6 +478,10 @@ def test_slack_gives_the_chunk_that_keeps_the_pace() -> None:
     policy = slack(*decodes, reads, tpot_s=0.03, asked=asked)
     assert policy.chunk(reads, 100) == 23
     assert policy.chunk(reads, 20) == 20
+    for left in range(1, 40):  # whatever is halved on the way
+        assert policy.chunk(reads, left) == min(left, 23)
+    asked.clear()
+    policy.chunk(reads, 20)
     assert slack(*decodes, reads, tpot_s=0.001).chunk(reads, 100) == 1  # it goes on at least
     assert slack(reads, tpot_s=0.001).chunk(reads, 100) == 100
     again = SimpleNamespace(num_output=7, num_computed=4, num_tokens=500)  # computed anew after a preemption

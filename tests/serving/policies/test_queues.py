@@ -147,6 +147,19 @@ def test_an_order_is_made_once_a_step_and_not_at_all_beyond_so_many() -> None:
     assert made == 3
 
 
+def test_in_the_kinetic_queue_one_overtakes_the_other_on_its_own_time() -> None:
+    """t / 3 against (t - 4) / 2: equal at 12, where the earlier one is the first."""
+    clock = Clock()
+    queue = KineticQueue(lambda r: r.prompt_len, lambda: clock.now)
+    long, short = view(0, 0, 3), view(1, 4, 2)
+    first = []
+    for clock.now in range(20):
+        if clock.now in (0, 4):
+            queue.push(short if clock.now else long)
+        first.append(queue.peek())
+    assert first == 13 * [long] + 7 * [short]
+
+
 def test_an_event_in_the_kinetic_queue_looks_at_few_of_many() -> None:
     """Counted in lengths asked for, not in time: 4,096 wait, and time passes between any two events."""
     asked = 0
