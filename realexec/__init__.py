@@ -1,9 +1,11 @@
 """The real world: plans executed by a transformer on hardware. Read runner.py, model.py, attention/base.py first.
 
-shapes.py says how big a model is, weights.py draws one, linear.py multiplies. sequences.py keeps what the
-runner knows of each request and turns a plan into arrays; kv_cache.py is the memory those arrays point into;
-attention/ has a plain twin and a fast backend of one interface; sampling.py picks tokens. engine.py and load.py
-drive a runner in real time.
+    what runs     shapes.py, loaded.py, checkpoint/ make a model; text.py, tokenizer/, chat_template.py its text
+    a step        sequences.py turns a plan into arrays; an executor (cpu_executor.py, gpu/) runs model.py over the
+                  memory of kv_cache.py; sampling.py and race.py pick tokens; compute.py and build.py choose the device
+    operations    ops/ and attention/ say what a model asks of a device; cpu_kernels.py and kernels/ (Triton) do it
+    in real time  engine.py and load.py drive a runner; paced.py is one that sleeps what a profile predicts
+    for users     llm.py: prompts in, text out; server/: the same over HTTP
 
-`import realexec` and realexec.shapes work without torch; realexec.runner says what to install.
+`import realexec`, its shapes, compute, loaded, engine and paced work without torch; the others say what to install.
 """

@@ -1,0 +1,120 @@
+"""A named shape's random weights as a Hugging Face folder, and as GGUF where its library is: for other engines."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from realexec.shapes import ModelShape, shape
+from realexec.weights import Weights, random_weights
+
+
+def config(model: ModelShape) -> dict[str, object]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": model.vocab_size,
+        "hidden_size": model.hidden_size,
+        "num_hidden_layers": model.num_layers,
+        "num_attention_heads": model.num_heads,
+        "num_key_value_heads": model.num_kv_heads,
+        "head_dim": model.head_dim,
+        "intermediate_size": model.intermediate_size,
+        "rms_norm_eps": model.rms_norm_eps,
+        "rope_theta": model.rope_theta,
+        "max_position_embeddings": model.max_position,
+        "tie_word_embeddings": model.tie_word_embeddings,
+        "hidden_act": "silu",
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "torch_dtype": "bfloat16",
+    }
+
+
+def named(model: ModelShape, weights: Weights) -> dict[str, Tensor]:
+    query, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    tensors = {"model.embed_tokens.weight": weights.embedding, "model.norm.weight": weights.final_norm}
+    for i, layer in enumerate(weights.layers):
+        q, k, v = layer.qkv.split([query, kv, kv])
+        gate, up = layer.gate_up.chunk(2)
+        parts = {
+            "input_layernorm": layer.input_norm,
+            "self_attn.q_proj": q,
+            "self_attn.k_proj": k,
+            "self_attn.v_proj": v,
+            "self_attn.o_proj": layer.output,
+            "post_attention_layernorm": layer.post_norm,
+            "mlp.gate_proj": gate,
+            "mlp.up_proj": up,
+            "mlp.down_proj": layer.down,
+        }
+        tensors |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in parts.items()}
+    return tensors
+
+
+def write_gguf(path: Path, model: ModelShape, weights: Weights) -> None:
+    """Names, and the order of q and k rows, as llama.cpp has them."""
+    from gguf import GGUFWriter
+
+    def interleaved(rows: Tensor, heads: int) -> Tensor:
+        halves = rows.unflatten(0, (heads, 2, model.head_dim // 2))
+        return halves.transpose(1, 2).flatten(0, 2)
+
+    writer = GGUFWriter(path, "llama")
+    writer.add_context_length(model.max_position)
+    writer.add_embedding_length(model.hidden_size)
+    writer.add_block_count(model.num_layers)
+    writer.add_feed_forward_length(model.intermediate_size)
+    writer.add_head_count(model.num_heads)
+    writer.add_head_count_kv(model.num_kv_heads)
+    writer.add_layer_norm_rms_eps(model.rms_norm_eps)
+    writer.add_rope_freq_base(model.rope_theta)
+    writer.add_rope_dimension_count(model.head_dim)
+    writer.add_key_length(model.head_dim)
+    writer.add_value_length(model.head_dim)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"<{i}>" for i in range(model.vocab_size)])
+    writer.add_token_scores([0.0] * model.vocab_size)
+    writer.add_token_types([1] * model.vocab_size)
+    parts = {
+        "input_layernorm": "attn_norm",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "post_attention_layernorm": "ffn_norm",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    for name, tensor in named(model, weights).items():
+        if name.startswith("model.layers."):
+            _, _, layer, *rest = name.split(".")
+            part = ".".join(rest[:-1])
+            if part in ("self_attn.q_proj", "self_attn.k_proj"):
+                tensor = interleaved(tensor, model.num_heads if "q_proj" in part else model.num_kv_heads)
+            name = f"blk.{layer}.{parts[part]}.weight"
+        else:
+            name = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}[name]
+        writer.add_tensor(name, (tensor.half() if tensor.ndim == 2 else tensor).contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> None:
+    model, folder = shape(sys.argv[1]), Path(sys.argv[2])
+    folder.mkdir(parents=True)
+    weights = random_weights(model, seed=0)
+    (folder / "config.json").write_text(json.dumps(config(model)))
+    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in named(model, weights).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_gguf(folder / "model.gguf", model, weights)
+
+
+if __name__ == "__main__":
+    main()
