@@ -1,4 +1,4 @@
-"""An engine of offline_throughput.py: engines.py NAME MODEL FOLDER THREADS DTYPE. Serves each line of requests it reads."""
+"""An engine of offline_throughput.py: engines.py NAME MODEL FOLDER THREADS DTYPE. Serves each line of requests."""
 
 import json
 import sys

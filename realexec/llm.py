@@ -145,7 +145,8 @@ class LLM:
     ) -> list[Output]:
         """Serve all prompts, texts or token ids, to their ends; the outputs have the order of the prompts.
 
-        A text is text, even where it spells a control token; a conversation's ids come from tokenizer.encode_chat().
+        A control token that a text spells is one, as in the output of a chat template. Of texts by others make ids with
+        tokenizer.encode(), of conversations with tokenizer.encode_chat().
         sampling_params: one for all, or one for each. use_tqdm: show a bar on stderr.
         Errors: ConfigError; RequestError naming the prompt that can never be served, before any is. After these, and
         after an interrupt (Ctrl-C), no request is left, and the LLM can be used again.
@@ -178,7 +179,7 @@ class LLM:
     def add_request(self, prompt: str | Sequence[int], sampling_params: SamplingParams) -> int:
         """The number by which step() will call it. Errors: RequestError for one that can never be served."""
         runner = self._running()
-        token_ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else self._checked(prompt)
+        token_ids = self.tokenizer.encode_trusted(prompt) if isinstance(prompt, str) else self._checked(prompt)
         number = self._num_requests
         request_id = str(number)
         sampling = sampling_params.sampling(self.tokenizer.eos_token_ids)

@@ -35,6 +35,11 @@ class Tokenizer(Protocol):
         control token comes of it. Errors: RequestError for text that no UTF-8 spells.
         """
 
+    def encode_trusted(self, text: str) -> list[int]:
+        """As encode(), but a control token that the text spells is one: for what a program wrote, such as a chat
+        template's output. Never for what a user wrote. Errors: as encode().
+        """
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids; control tokens vanish."""
 

@@ -18,6 +18,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> list[int]:
         return encode(text)
 
+    def encode_trusted(self, text: str) -> list[int]:
+        """As encode(): here no text spells a control token."""
+        return encode(text)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode(token_ids)
 

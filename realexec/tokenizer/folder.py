@@ -51,7 +51,7 @@ class FolderTokenizer:
         self._texts = ControlTexts({t.content: i for i, t in added.items()}, {added[i].content for i in special})
         self.eos_token_ids = self._eos_ids(folder, settings)
         self._template = _chat_template(folder, settings)
-        self._chat = _library_tokenizer(path) if self._template else None
+        self._marked = _library_tokenizer(path)  # reads control tokens
 
     @property
     def has_chat_template(self) -> bool:
@@ -65,6 +65,11 @@ class FolderTokenizer:
             raise RequestError("the text reads as a control token to this model's tokenizer, however it is encoded")
         return encoding.ids
 
+    def encode_trusted(self, text: str) -> list[int]:
+        utf8(text)
+        ids: list[int] = self._marked.encode(text).ids
+        return ids
+
     def decode(self, token_ids: Sequence[int]) -> str:
         whole = self.detokenizer()
         return whole.push(token_ids) + whole.flush()
@@ -77,13 +82,13 @@ class FolderTokenizer:
         every character made one that no control token has: those of the first must be the same.
         """
         check_conversation(messages)
-        if self._template is None or self._chat is None:
+        if self._template is None:
             raise RequestError("this model has no chat template, so it takes no messages; send it a prompt")
         for message in messages:
             utf8(message.content)
         mark = unused_character(message.content for message in messages)
         rendered = self._template.render([m._replace(content=self._texts.broken(m.content, mark)) for m in messages])
-        ids = [i for part in rendered.split(mark) for i in self._chat.encode(part, add_special_tokens=False).ids]
+        ids = [i for part in rendered.split(mark) for i in self._marked.encode(part, add_special_tokens=False).ids]
         harmless = self._template.render([m._replace(content=re.sub(r"\S", mark, m.content)) for m in messages])
         if [i for i in ids if i in self._control] != [i for i in self._texts.ids_in(harmless) if i in self._control]:
             raise RequestError("the messages would put control tokens where the model's chat template has none")

@@ -73,6 +73,12 @@ def test_ids_equal_transformers(ours, transformers_own, text) -> None:
 
 @given(text=texts)
 @slow_fixture
+def test_ids_of_what_a_program_wrote_equal_transformers(ours, transformers_own, text) -> None:
+    assert ours.encode_trusted(text) == transformers_own(text)["input_ids"]
+
+
+@given(text=texts)
+@slow_fixture
 def test_text_comes_back_and_is_no_control_token(ours, library, text) -> None:
     ids = ours.encode(text)
     bos = len(library.encode("").ids)
