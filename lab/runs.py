@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.speed import at_speed_of, typical_ms
+from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
 from records.inputs import RecordedScheduler
@@ -186,13 +187,12 @@ def load_runner(model: str, settings: Mapping[str, object], compute: Compute, se
     from realexec.build import build_runner
     from realexec.loaded import load_model
 
-    num_blocks = settings.get("num_blocks")
-    if num_blocks is not None and compute.kv_gib is not None:
-        raise ConfigError("--num-blocks and --kv-memory both size the KV pool; give one of them")
     loaded = load_model(model, seed)
     longest = min(EngineConfig().max_model_len, loaded.shape.max_position)
     config = EngineConfig(**{"max_model_len": longest, **settings})  # type: ignore[arg-type]
-    return build_runner(loaded, compute, config, None if num_blocks is None else config.num_blocks)
+    runner = build_runner(loaded, compute, config, config.num_blocks if "num_blocks" in settings else None)
+    say(f"{loaded.name}: {runner.description}")
+    return runner
 
 
 def _with_host_link(profile: Profile, bytes_per_s: float, spec: EngineSpec) -> Profile:

@@ -156,6 +156,7 @@ def _real(asked: Serving, profile: Profile | None) -> Ready:
     loaded = load_model(model, seed)
     num_blocks = config.num_blocks if "num_blocks" in spec.settings else None
     runner = build_runner(loaded, compute, config, num_blocks, Sampling(seed=seed))
+    say(f"{loaded.name}: {runner.description}")
     spec = sized(spec, runner.num_blocks, runner.block_size, loaded.shape.identity())
     scheduler = build(spec, cost=_cost(profile), load=load_class)
     name = asked.served_model_name or loaded.name

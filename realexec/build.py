@@ -1,16 +1,19 @@
 """A warm runner, from a model and where it is to compute."""
 
+import psutil
 from llvmlite.binding import get_host_cpu_features
 
-from realexec.compute import GIB, Compute, blocks_in, cpu_blocks
+from realexec.compute import GIB, ITEM_BYTES, Compute, blocks_in, cpu_blocks
 from realexec.loaded import LoadedModel
 from realexec.requires import blocked
+from realexec.shapes import ModelShape
 from serving.errors import BlockedError, ConfigError
 from serving.schedule.config import EngineConfig
 
 try:
     import torch
 
+    from realexec.cpu_kernels import LANES
     from realexec.kv_cache import KVCache
     from realexec.model import Model
     from realexec.ops.numba_cpu import NumbaOps
@@ -37,6 +40,8 @@ def build_runner(
             f"max_model_len is {config.max_model_len}, but model {loaded.name} has positions for "
             f"{loaded.shape.max_position}; lower it"
         )
+    if num_blocks is not None and compute.kv_gib is not None:
+        raise ConfigError("the number of KV blocks and the memory for KV both size the pool; give one of them")
     make = _on_gpu if compute.device == "cuda" else _on_cpu
     runner = make(loaded, compute, config, num_blocks, sampling)
     runner.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
@@ -46,11 +51,13 @@ def build_runner(
 def _on_cpu(
     loaded: LoadedModel, compute: Compute, config: EngineConfig, num_blocks: int | None, sampling: Sampling
 ) -> Runner:
-    dtype = dtype_of(compute)
+    shape, dtype = loaded.shape, dtype_of(compute)
+    num_blocks = num_blocks or cpu_blocks(shape, config.block_size, dtype, compute.kv_gib)
+    _check_memory(shape, num_blocks + config.num_host_blocks, config.block_size, dtype)
     set_threads(compute.num_threads)
     return Runner.on_cpu(
-        Model(loaded.shape, loaded.weights, NumbaOps(getattr(torch, dtype))),
-        num_blocks or cpu_blocks(loaded.shape, config.block_size, dtype, compute.kv_gib),
+        Model(shape, loaded.weights, NumbaOps(getattr(torch, dtype))),
+        num_blocks,
         config.block_size,
         sampling=sampling,
         num_host_blocks=config.num_host_blocks,
@@ -79,6 +86,17 @@ def _on_gpu(
     cache = KVCache(shape, num_blocks, block_size, config.num_host_blocks, dtype=dtype, device=device)
     executor = GpuExecutor(model, cache, max_tokens, max_seqs, graphs=compute.cuda_graphs)
     return Runner(shape, executor, sampling=sampling)
+
+
+def _check_memory(shape: ModelShape, num_blocks: int, block_size: int, dtype: str) -> None:
+    """The system promises memory that it does not have, and ends who then uses it. Errors: ConfigError before that."""
+    needed = shape.kv_bytes_per_token(ITEM_BYTES[dtype]) * (block_size + LANES - 1) // LANES * LANES * num_blocks
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ConfigError(
+            f"{num_blocks} KV blocks of {block_size} tokens take {needed / GIB:.1f} GiB, and {available / GIB:.1f} are "
+            f"available; give fewer"
+        )
 
 
 def dtype_of(compute: Compute) -> str:

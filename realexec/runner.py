@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from realexec.compute import GIB
 from realexec.requires import blocked
 from realexec.shapes import ModelShape
 from realexec.shapes import shape as named_shape
@@ -59,6 +60,13 @@ class Runner:
     def conditions(self) -> dict[str, object]:
         """What a measurement must say of the engine: device, dtype, threads ..."""
         return {**self._executor.conditions(), "compute_threads": self.num_threads}
+
+    @property
+    def description(self) -> str:
+        """Where it computes and what KV it has, in a line."""
+        gib = self._executor.cache.data.nbytes / GIB
+        where = f"{self.conditions['dtype']} on {self.conditions['device']}"
+        return f"{where}, {self.num_blocks} KV blocks of {self.block_size} tokens ({gib:.2f} GiB)"
 
     @property
     def kv_bytes_per_token(self) -> int:
