@@ -56,7 +56,7 @@ class EngineOptions:
         str | None, Parameter(help="What becomes of a preempted request's KV: recompute (default) or swap.")
     ] = None
     async_scheduling: Annotated[
-        bool | None, Parameter(help="Schedule a step while one is in flight (vllm; not on hardware). Default off.")
+        bool | None, Parameter(help="Schedule a step while one is in flight (vllm). Default off.")
     ] = None
     watermark: Annotated[
         float | None, Parameter(help="Share of the pool kept free on admission (vllm). Default 0.")

@@ -178,8 +178,6 @@ def refuse_on_hardware(spec: EngineSpec, told_by: str) -> None:
     """Errors: ConfigError for what only a simulation can do."""
     if told_by and is_oracle(told_by):
         raise ConfigError(f"predictor {told_by} knows the truth, which no engine on hardware can; simulate with it")
-    if spec.settings.get("async_scheduling"):
-        raise ConfigError("the real engine executes one step at a time: async_scheduling is for simulate and decisions")
 
 
 def load_runner(model: str, settings: Mapping[str, object], compute: Compute, seed: int) -> Any:

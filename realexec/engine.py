@@ -1,13 +1,19 @@
 """One real engine: the loop of sim/replica.py on hardware, in a thread of its own.
 
+With two steps in flight (async scheduling) the next step is scheduled and prepared while one executes, the oldest is
+completed first, and the device begins with a step when it has ended the one before.
+
 The thread owns scheduler and runner; others reach it only through submit(), abort(), the queue `delivered`,
 `snapshot`, close() and stop().
 """
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from serving.errors import InvariantError, RequestError
@@ -24,9 +30,15 @@ class PlanRunner(Protocol):
 
     def execute(self, inputs: Any) -> list[int | None]: ...
 
+    def launch(self, inputs: Any) -> Callable[[], list[int | None]]:
+        """As execute(), beside the caller, where two steps may be in flight; what it returns waits for the step."""
+
     def accept(self, plan: Plan, tokens: list[tuple[int, ...]]) -> None: ...
 
     def forget(self, request_ids: Sequence[str]) -> None: ...
+
+    def never_sample(self, token_ids: Sequence[int]) -> None:
+        """Of steps prepared from now on."""
 
     def sample_with(self, request_id: str, sampling: Any) -> None:
         """How the tokens of a request are drawn, told before a plan admits it."""
@@ -52,7 +64,10 @@ class OwnTokens:
 
 @dataclass(frozen=True, slots=True)
 class ExecutedStep:
-    """A step whose tokens are on the host; times in integer nanoseconds of the engine's clock."""
+    """A step whose tokens are on the host; times in integer nanoseconds of the engine's clock.
+
+    tokens: what each request of the plan got; nothing if it had ended, or left, when the step did.
+    """
 
     plan: Plan
     tokens: list[tuple[int, ...]]
@@ -72,6 +87,18 @@ class Refusal:
     reason: str
 
 
+class _Step(NamedTuple):
+    """In flight. launched_at: when it was ready for the device. wait: until its tokens are on the host; where one step
+    is in flight at a time, that is where it executes.
+    """
+
+    plan: Plan
+    snapshot: Snapshot
+    schedule_at: int
+    launched_at: int
+    wait: Callable[[], list[int | None]]
+
+
 class _Arrival(NamedTuple):
     request: Request
     sampling: Any
@@ -81,7 +108,8 @@ class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
     probes: nanoseconds of the runner's probe of the machine, every 0.4 s between steps; 2 to 3 percent of the time.
-        Without `probing` there are none: an engine without end would keep them all.
+        It has the device to itself: the step after it is scheduled when none is in flight. Without `probing` there are
+        none: an engine without end would keep them all.
     delivered: an ExecutedStep a step and a Refusal a request turned away, in order; last of all None, or the exception
         that ended the engine.
     snapshot: the scheduler after its latest decision, Idle included; replaced, never changed.
@@ -104,6 +132,8 @@ class Engine:
         self._answerer = answerer
         self._clock = clock
         self._probing = probing
+        self._next_probe = self._device_free_at = 0
+        self._in_flight: deque[_Step] = deque()
         self._arrivals: list[_Arrival] = []
         self._aborts: list[str] = []
         self._lock = threading.Lock()
@@ -139,7 +169,7 @@ class Engine:
         self._told.set()
 
     def stop(self) -> None:
-        """End after the step in flight, whatever is unfinished, and wait for the thread."""
+        """End after the steps in flight, whatever is unfinished, and wait for the thread."""
         self._stopping = True
         self._told.set()
         if self._thread.is_alive():
@@ -149,35 +179,58 @@ class Engine:
         try:
             self._run()
         except BaseException as error:  # handed to whoever reads `delivered`; a thread has no other caller
+            self._await_all()
             self.delivered.put(error)
         else:
             self.delivered.put(None)
 
     def _run(self) -> None:
-        clock, scheduler, runner = self._clock, self._scheduler, self._runner
-        next_probe = 0
+        clock, scheduler, runner, in_flight = self._clock, self._scheduler, self._runner, self._in_flight
         while not self._stopping:
             closing = self._closing  # read before the arrivals: what was submitted before close() is still taken
             self._take_input()
             schedule_at = clock()
             plan = scheduler.schedule(schedule_at)
             self.snapshot = snapshot = scheduler.snapshot()
-            if isinstance(plan, Idle):
+            if isinstance(plan, Idle) and not in_flight:
                 if closing and plan.wake_at is None:
                     return
                 self._new_input(plan.wake_at)
                 continue
-            inputs = runner.prepare(plan)
-            launch_at = clock()
-            sampled = runner.execute(inputs)
-            host_at = clock()
-            tokens = self._answerer.answer(plan, sampled)
-            outcome = scheduler.complete(plan.step_id, tokens, host_at)
-            self.delivered.put(ExecutedStep(plan, tokens, outcome, snapshot, schedule_at, launch_at, host_at))
-            runner.accept(plan, tokens)
-            if self._probing and host_at >= next_probe:
+            if isinstance(plan, Plan):
+                inputs = runner.prepare(plan)
+                launched_at = clock()
+                wait = runner.launch(inputs) if scheduler.max_in_flight > 1 else partial(runner.execute, inputs)
+                in_flight.append(_Step(plan, snapshot, schedule_at, launched_at, wait))
+                if len(in_flight) < scheduler.max_in_flight:
+                    continue
+            self._complete(in_flight.popleft())
+            if self._probing and self._device_free_at >= self._next_probe:
+                self._complete_all()
                 self.probes.append(runner.probe())
-                next_probe = host_at + PROBE_EVERY_NS
+                self._next_probe = self._device_free_at + PROBE_EVERY_NS
+        self._complete_all()
+
+    def _complete_all(self) -> None:
+        while self._in_flight:
+            self._complete(self._in_flight.popleft())
+
+    def _await_all(self) -> None:
+        """Whatever becomes of them: the runner is not in use any more."""
+        for step in self._in_flight:
+            with suppress(Exception):
+                step.wait()
+
+    def _complete(self, step: _Step) -> None:
+        sampled = step.wait()
+        plan, host_at = step.plan, self._clock()
+        answer = self._answerer.answer(plan, sampled)
+        outcome = self._scheduler.complete(plan.step_id, answer, host_at)
+        tokens = [new[:accepted] for new, accepted in zip(answer, outcome.num_accepted, strict=True)]
+        launch_at = max(step.launched_at, self._device_free_at)
+        self._device_free_at = host_at
+        self.delivered.put(ExecutedStep(plan, tokens, outcome, step.snapshot, step.schedule_at, launch_at, host_at))
+        self._runner.accept(plan, tokens)
 
     def _take_input(self) -> None:
         """Aborts first: what they free is there for those who arrive."""
@@ -194,7 +247,8 @@ class Engine:
                     self._runner.sample_with(request.request_id, sampling)
                 self._scheduler.add(request, now)
             except RequestError as error:
-                self._runner.forget([request.request_id])
+                if sampling is not None:
+                    self._runner.forget([request.request_id])
                 self.delivered.put(Refusal(request.request_id, now, str(error)))
 
     def _new_input(self, wake_at: int | None) -> None:

@@ -1,5 +1,6 @@
 """What a runner leaves to a device: a step's arrays become tokens."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from realexec.kv_cache import KVCache
@@ -16,6 +17,11 @@ class Executor(Protocol):
 
     def run(self, inputs: StepInputs) -> list[int]:
         """The sampled tokens of the rows that sample, in batch order; they are on the host when this returns."""
+
+    def launch(self, inputs: StepInputs) -> Callable[[], list[int]]:
+        """The step is executed after those launched before it, beside the caller. What is returned waits for its end,
+        and gives what run() does. At most two steps are launched and not waited for.
+        """
 
     def warm_up(self, max_tokens: int, max_samples: int) -> None:
         """Have prepared what the first step of each size would prepare, beyond what running steps does."""

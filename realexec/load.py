@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from realexec.engine import Engine, ExecutedStep, PlanRunner
 from serving.request import Request
-from serving.schedule.contract import SchedulerLike, StepReceipt
+from serving.schedule.contract import Plan, SchedulerLike, StepReceipt
 from workloads.clients import Clients
+from workloads.tokens import EOS_TOKEN_ID
 from workloads.truth import Truth
 from workloads.workload import Workload, own_prompt
 
@@ -50,6 +51,8 @@ def execute(
     """Send each request when it is due, and serve all to the end.
 
     predicted, max_in_flight: see workloads/clients.py. progress is told the number of finished requests as it grows.
+    With async scheduling the runner never samples the end-of-sequence token: what Truth would put in place of it
+    came too late for the step that computes it.
     Errors: whatever the engine raised. On KeyboardInterrupt the engine is stopped after its step and the interrupt
     goes on.
     """
@@ -58,9 +61,14 @@ def execute(
     prompts = {r.request_id: tuple(own_prompt(r, r.prompt_len)) for r in workload.requests if r.turn == 1}
     sent: list[Request] = []
     lateness: list[int] = []
+    overrun = scheduler.max_in_flight - 1
+    if overrun:
+        runner.never_sample([EOS_TOKEN_ID])
     with _without_collection_pauses():
         start = time.perf_counter_ns() + LEAD_NS
-        engine = Engine(scheduler, runner, Truth(workload), clock=lambda: time.perf_counter_ns() - start)
+        engine = Engine(
+            scheduler, runner, _Ends(Truth(workload), overrun), clock=lambda: time.perf_counter_ns() - start
+        )
         consumer = _Consumer(engine, start, progress, outputs if workload.has_parents else None)
         listens = workload.has_parents or max_in_flight is not None
         try:
@@ -86,9 +94,22 @@ def execute(
             engine.stop()
             consumer.join()
             runner.forget([r.request_id for r in sent])  # no later plan releases the last ones
+            if overrun:
+                runner.never_sample([])
     if consumer.error is not None:
         raise consumer.error
     return ExecutedRun(consumer.receipts, sent, consumer.rejected, clients.unsent(), lateness, engine.probes)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where outputs end, as Truth says; `overrun` tokens beyond are given to nobody."""
+
+    truth: Truth
+    overrun: int
+
+    def answer(self, plan: Plan, sampled: Sequence[int | None], /) -> list[tuple[int, ...]]:
+        return self.truth.answer(plan, sampled, self.overrun)
 
 
 class _Consumer(threading.Thread):

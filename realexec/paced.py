@@ -4,7 +4,8 @@ Behind the same engine loop and the same server as the real one, so any client m
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -34,6 +35,7 @@ class PacedRunner:
         self._text_ids = tuple(text_ids)
         self._start = time.perf_counter_ns()
         self._read_at = 0
+        self._free_at = 0  # when the steps launched so far will have ended
         self._host_at = 0
         self._place: dict[str, int] = {}  # where in the text an output begins
 
@@ -58,14 +60,16 @@ class PacedRunner:
         self._wait_until(schedule_at + self._cost.schedule_time(features(plan)))
         return plan
 
-    def execute(self, plan: Any) -> list[int | None]:
-        launch_at = self._read_at
+    def execute(self, plan: Plan) -> list[int | None]:
+        return self.launch(plan)()
+
+    def launch(self, plan: Plan) -> Callable[[], list[int | None]]:
+        """It begins when the one before has ended."""
         tokens = [self._token(plan, i) if samples else None for i, samples in enumerate(plan.samples)]
         cost = self._cost
         copies = cost.copy_time(len(plan.copies)) if plan.copies else 0
-        self._wait_until(launch_at + copies + cost.execute_time(features(plan)))
-        self._host_at = self.now()
-        return tokens
+        self._free_at = max(self._read_at, self._free_at) + copies + cost.execute_time(features(plan))
+        return partial(self._end, tokens, self._free_at)
 
     def accept(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> None:
         self._wait_until(self._host_at + self._cost.complete_time(features(plan)))
@@ -82,9 +86,17 @@ class PacedRunner:
     def sample_with(self, request_id: str, sampling: Any) -> None:
         """Nothing is drawn here: the text stands."""
 
+    def never_sample(self, token_ids: Sequence[int]) -> None:
+        """As sample_with()."""
+
     def probe(self) -> int:
         """Nothing is computed here, so the machine's speed plays no part."""
         return 0
+
+    def _end(self, tokens: list[int | None], at: int) -> list[int | None]:
+        self._wait_until(at)
+        self._host_at = self.now()
+        return tokens
 
     def _token(self, plan: Plan, entry: int) -> int:
         index = plan.starts[entry] + plan.num_tokens[entry] - plan.prompt_lens[entry]

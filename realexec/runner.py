@@ -3,18 +3,18 @@
 inputs = runner.prepare(plan)        # host work: who is in the batch, in arrays
 sampled = runner.execute(inputs)     # the forward; returns when the tokens are on the host
 runner.accept(plan, tokens)          # what the world made of them
+
+Or, so that the next step is prepared meanwhile: wait = runner.launch(inputs), and later sampled = wait().
 """
 
-import contextlib
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from realexec.compute import GIB
 from realexec.requires import blocked
 from realexec.shapes import ModelShape
 from realexec.shapes import shape as named_shape
-from serving.errors import ConfigError, InvariantError
+from serving.errors import InvariantError
 from serving.schedule.contract import Admission, Plan
 from serving.state.host_tier import Copy
 
@@ -22,6 +22,7 @@ try:
     import torch
 
     from realexec.cpu_executor import CpuAttention, CpuExecutor
+    from realexec.cpu_executor import set_threads as set_threads  # where those who build one for a CPU look for it
     from realexec.executor import Executor
     from realexec.kv_cache import KVCache
     from realexec.model import Model
@@ -53,7 +54,7 @@ class Runner:
         self.num_threads = num_threads
         self._executor = executor
         self._sampling = sampling
-        self._set_threads()
+        set_threads(num_threads)
         self.reset()
 
     @property
@@ -107,20 +108,35 @@ class Runner:
         self._sequences.sample_with(request_id, sampling)
 
     def prepare(self, plan: Plan) -> StepInputs:
-        """Errors: InvariantError or RequestError where the plan cannot be executed; the runner is unusable then."""
+        """The step before may be in flight, its tokens unknown: the device fills them in.
+
+        Errors: InvariantError or RequestError where the plan cannot be executed; the runner is unusable then.
+        """
         self._sequences.apply(plan)
         return self._sequences.inputs(plan)
 
     def execute(self, inputs: StepInputs) -> list[int | None]:
         """The sampled token of each entry, in batch order; None where the plan samples nothing."""
-        if threading.get_ident() != self._thread:
-            self._set_threads()
-        with torch.inference_mode():
-            tokens = iter(self._executor.run(inputs))
-        return [next(tokens) if samples else None for samples in inputs.samples]
+        return _by_entry(inputs, self._executor.run(inputs))
+
+    def launch(self, inputs: StepInputs) -> Callable[[], list[int | None]]:
+        """As execute(), beside the caller and after the steps launched before; call what is returned, to wait.
+
+        Two steps may be in flight. Nothing else may be asked of the model meanwhile: no execute(), no probe().
+        """
+        wait = self._executor.launch(inputs)
+        return lambda: _by_entry(inputs, wait())
+
+    def never_sample(self, token_ids: Sequence[int]) -> None:
+        """Of steps prepared from now on, for all requests; none: what requests ask for stands alone."""
+        self._sequences.never = tuple(token_ids)
 
     def accept(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> None:
-        """tokens: per entry of the plan, what its request's output grew by; the next step computes the last one."""
+        """tokens: per entry of the plan, what its request's output grew by. Those of requests that have left since are
+        of no use here.
+
+        Before the plan after the next one is prepared: it computes them.
+        """
         if len(tokens) != len(plan.request_ids):
             raise InvariantError(f"step {plan.step_id} has {len(plan.request_ids)} entries, got {len(tokens)} answers")
         for request_id, accepted in zip(plan.request_ids, tokens, strict=True):
@@ -186,15 +202,7 @@ class Runner:
         self.execute(self.prepare(plan))
         self.forget(ids)
 
-    def _set_threads(self) -> None:
-        set_threads(self.num_threads)
-        self._thread = threading.get_ident()
 
-
-def set_threads(num_threads: int) -> None:
-    """For the calling thread: OpenMP keeps the number per thread, and an engine runs in its own."""
-    if num_threads < 1:
-        raise ConfigError(f"num_threads is {num_threads}; it must be at least 1")
-    torch.set_num_threads(num_threads)
-    with contextlib.suppress(RuntimeError):  # it can be set once, and only before work began
-        torch.set_num_interop_threads(1)
+def _by_entry(inputs: StepInputs, tokens: Sequence[int]) -> list[int | None]:
+    sampled = iter(tokens)
+    return [next(sampled) if samples else None for samples in inputs.samples]

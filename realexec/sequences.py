@@ -9,6 +9,7 @@ A request has one row of each array for as long as it is known; rows are reused,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,28 +20,44 @@ from serving.errors import InvariantError, RequestError
 from serving.schedule.contract import Admission, Plan
 from serving.state.host_tier import Copy
 
+NOWHERE = -1
+
+
+class Awaited(NamedTuple):
+    """Tokens that a step computes and nobody knew when it was prepared: the step before samples them.
+
+    rows: of the T token ids, where anything may stand until then; places: among the S tokens of the step before.
+    """
+
+    rows: Int64
+    places: Int64
+
 
 @dataclass(frozen=True, slots=True)
 class StepInputs:
     """A step in arrays, independent of later plans. T tokens computed, S of them sampled; copies run first.
 
-    token_ids, positions [T]; sample_rows [S]: rows of T, in batch order; samples: as in the plan;
-    draws: how each of the S becomes a token.
+    token_ids, positions [T]; awaited: token ids to be filled in before they are computed;
+    sample_rows [S]: rows of T, in batch order; samples: as in the plan;
+    draws: how each of the S becomes a token; never: tokens that none of them becomes.
     """
 
     step_id: int
     copies: tuple[Copy, ...]
     token_ids: Int64
+    awaited: Awaited
     positions: Int64
     batch: RaggedBatch
     samples: tuple[bool, ...]
     sample_rows: Int64
     draws: Draws
+    never: tuple[int, ...]
 
 
 class Sequences:
-    """sampling: of requests without their own.
+    """sampling: of requests without their own. never: tokens that no request gets.
 
+    A plan can be prepared before the tokens of the one before it are known; later ones refer to the last one prepared.
     Errors: RequestError where a request exceeds the model, InvariantError where a plan contradicts itself.
     """
 
@@ -55,7 +72,11 @@ class Sequences:
         self._num_tokens = np.zeros(0, np.int64)
         self._num_stored = np.zeros(0, np.int64)
         self._num_table = np.zeros(0, np.int64)
+        self._sampled_at = np.zeros(0, np.int64)  # the position that the last step samples, or NOWHERE
+        self._place = np.zeros(0, np.int64)  # among the tokens which that step samples
+        self._last_sampled = np.zeros(0, np.int64)  # their rows
         self._samplings = Samplings(sampling)
+        self.never: tuple[int, ...] = ()
 
     def sample_with(self, request_id: str, sampling: Sampling) -> None:
         """Before a plan admits it; kept until it is released or forgotten, however often it is preempted until then."""
@@ -90,7 +111,10 @@ class Sequences:
                 self._free_rows.append(row)
 
     def append(self, request_id: str, token_ids: Sequence[int]) -> None:
-        row = self._row(request_id)
+        """Whoever has left since the step that sampled them brings them along when it comes back."""
+        row = self._row_of.get(request_id)
+        if row is None:
+            return
         first = int(self._num_tokens[row])
         self._write_tokens(request_id, row, first, token_ids)
         self._num_tokens[row] = first + len(token_ids)
@@ -109,10 +133,14 @@ class Sequences:
         block, offset = np.divmod(positions, self._block_size)
         widest = -(-int(ends.max()) // self._block_size)
         sampling, prompt_lens = np.flatnonzero(plan.samples), np.array(plan.prompt_lens, np.int64)
+        awaiting = np.flatnonzero(ends > self._num_tokens[rows])
+        awaited = Awaited(query_starts[1:][awaiting] - 1, self._place[rows[awaiting]])
+        self._note_samples(rows[sampling], ends[sampling])
         return StepInputs(
             step_id=plan.step_id,
             copies=plan.copies,
             token_ids=self._tokens[row_of_token, positions],
+            awaited=awaited,
             positions=positions,
             batch=RaggedBatch(
                 query_starts=query_starts.astype(np.int32),
@@ -125,7 +153,14 @@ class Sequences:
             draws=self._samplings.draws(
                 [plan.request_ids[i] for i in sampling], ends[sampling], ends[sampling] - prompt_lens[sampling]
             ),
+            never=self.never,
         )
+
+    def _note_samples(self, rows: Int64, positions: Int64) -> None:
+        self._sampled_at[self._last_sampled] = NOWHERE
+        self._last_sampled = rows
+        self._sampled_at[rows] = positions
+        self._place[rows] = np.arange(len(rows))
 
     def _admit(self, admission: Admission) -> None:
         request_id = admission.request_id
@@ -139,6 +174,7 @@ class Sequences:
         self._num_tokens[row] = len(admission.token_ids)
         self._num_stored[row] = admission.num_cached
         self._num_table[row] = 0
+        self._sampled_at[row] = NOWHERE
 
     def _extend(self, request_id: str, blocks: tuple[int, ...]) -> None:
         row = self._row(request_id)
@@ -175,11 +211,15 @@ class Sequences:
         """What would otherwise read or overwrite another request's KV, or tokens that do not exist."""
         if not len(rows) or len(set(plan.request_ids)) < len(rows):
             raise InvariantError(f"step {plan.step_id} needs one entry a request, has {list(plan.request_ids)}")
+        unknown = ends - np.maximum(starts, self._num_tokens[rows])
         for wrong, what in (
             (ends <= starts, "computes no token"),
             (starts < 0, "starts before its first token"),
             (starts > self._num_stored[rows], "starts beyond what is stored"),
-            (ends > self._num_tokens[rows], "computes tokens nobody knows yet"),
+            (
+                (unknown > 1) | ((unknown == 1) & (self._sampled_at[rows] != ends - 1)),
+                "computes tokens nobody knows yet",
+            ),
             (ends > self._num_table[rows] * self._block_size, "stores beyond its blocks"),
         ):
             if wrong.any():
@@ -207,7 +247,7 @@ class Sequences:
         rows = len(self._tokens)
         added = max(64, rows)
         self._free_rows.extend(reversed(range(rows, rows + added)))
-        for name in ("_tokens", "_tables", "_num_tokens", "_num_stored", "_num_table"):
+        for name in ("_tokens", "_tables", "_num_tokens", "_num_stored", "_num_table", "_sampled_at", "_place"):
             old = getattr(self, name)
             new = np.zeros((rows + added, *old.shape[1:]), old.dtype)
             new[:rows] = old

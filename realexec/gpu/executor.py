@@ -1,4 +1,10 @@
-"""A step on the device: arrays there, forward, tokens back."""
+"""A step on the device: arrays there, forward, tokens back.
+
+The host launches and goes on; it waits only where it reads a step's tokens. Steps run in order on one stream, so a step
+finds the tokens that the one before sampled on the device, without the host.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,7 +15,7 @@ from realexec.gpu.layout import DeviceStep, Layout, StepBuffer
 from realexec.gpu.sampler import GpuSampler
 from realexec.kv_cache import KVCache, name_of
 from realexec.model import Model
-from realexec.sequences import StepInputs
+from realexec.sequences import Awaited, StepInputs
 from serving.errors import ConfigError
 
 TABLE_MULTIPLE = 16
@@ -34,6 +40,7 @@ class GpuExecutor:
         self._buffer = StepBuffer(largest, model.ops.device)
         self._attention = TritonAttention(cache, max_seqs)
         self._sampler = GpuSampler(model.ops.device)
+        self._sampled = torch.empty(0, dtype=torch.int64, device=model.ops.device)  # by the step before
         self._wants_graphs = graphs
         self._graphs: DecodeGraphs | None = None
 
@@ -44,6 +51,11 @@ class GpuExecutor:
 
     def run(self, inputs: StepInputs) -> list[int]:
         """Errors: ConfigError for a step too large."""
+        return self.launch(inputs)()
+
+    @torch.inference_mode()
+    def launch(self, inputs: StepInputs) -> Callable[[], list[int]]:
+        """Errors: ConfigError for a step too large."""
         tokens, seqs = len(inputs.token_ids), len(inputs.batch.context_lens)
         if tokens > self._max_tokens or seqs > self._max_seqs:
             raise ConfigError(
@@ -51,7 +63,8 @@ class GpuExecutor:
                 f"{self._max_tokens} and {self._max_seqs}; raise max_num_batched_tokens and max_num_seqs"
             )
         self.cache.copy(inputs.copies)
-        return self._sampler(self._logits(inputs), inputs.draws)
+        self._sampled = self._tokens(inputs)
+        return _on_the_way(self._sampled)
 
     def warm_up(self, max_tokens: int, max_samples: int) -> None:
         if self._wants_graphs and self._graphs is None:
@@ -60,17 +73,26 @@ class GpuExecutor:
     def probe(self) -> None:
         self._forward(self._nothing(min(PROBE_SEQS, self._max_seqs))).sum().item()  # which waits
 
-    def _logits(self, inputs: StepInputs) -> Tensor:
-        """[S, vocab], float32."""
+    def _tokens(self, inputs: StepInputs) -> Tensor:
+        """[S], on the device."""
         batch = inputs.batch
         tokens, seqs, samples = len(inputs.token_ids), len(batch.context_lens), len(inputs.sample_rows)
         is_decode = tokens == seqs
         bucket = self._graphs.bucket(seqs) if self._graphs and is_decode else None
-        if self._graphs and bucket:
-            self._buffer.put(inputs, self._decodes(bucket), is_decode=True)
-            return self._graphs.replay(bucket)[:samples]
-        layout = Layout(tokens, seqs, samples, _table_width(batch.block_tables.shape[1]))
-        return self._forward(self._buffer.put(inputs, layout, is_decode))
+        if bucket:
+            layout = self._decodes(bucket)
+        else:
+            layout = Layout(tokens, seqs, samples, _table_width(batch.block_tables.shape[1]))
+        step = self._buffer.put(inputs, layout, is_decode)
+        self._fill_in(inputs.awaited, step)
+        logits = self._graphs.replay(bucket)[:samples] if self._graphs and bucket else self._forward(step)
+        return self._sampler(logits, inputs, step)
+
+    def _fill_in(self, awaited: Awaited, step: DeviceStep) -> None:
+        count = len(awaited.rows)
+        if count:
+            known_now = self._sampled.index_select(0, step.awaited_places[:count])
+            step.token_ids.index_copy_(0, step.awaited_rows[:count], known_now)
 
     def _forward(self, step: DeviceStep) -> Tensor:
         self._attention.begin(step)
@@ -86,6 +108,25 @@ class GpuExecutor:
             array.zero_()
         step.slots.fill_(-1)
         return step
+
+
+def _on_the_way(tokens: Tensor) -> Callable[[], list[int]]:
+    """Start their copy to the host. What is returned waits until they are there, so until the step is over, even where
+    it sampled nothing.
+    """
+    if not tokens.is_cuda:
+        return tokens.tolist
+    host = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
+    host.copy_(tokens, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> list[int]:
+        arrived.synchronize()
+        chosen: list[int] = host.tolist()
+        return chosen
+
+    return wait
 
 
 def _table_width(blocks: int) -> int:

@@ -1,5 +1,6 @@
 """A step's arrays in one piece of memory: filled on the host, one copy to the device, views on both sides."""
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,12 @@ class Layout:
             ("query_starts", torch.int32, (self.seqs + 1,)),
             ("context_lens", torch.int32, (self.seqs,)),
             ("block_tables", torch.int32, (self.seqs, self.table_width)),
+            ("awaited_rows", torch.int64, (self.seqs,)),
+            ("awaited_places", torch.int64, (self.seqs,)),
+            ("words", torch.int64, (self.samples,)),
+            ("temperatures", torch.float32, (self.samples,)),
+            ("top_ks", torch.int32, (self.samples,)),
+            ("top_ps", torch.float32, (self.samples,)),
         )
 
     @property
@@ -43,7 +50,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStep:
-    """Views of a step's arrays on the device; see StepInputs and RaggedBatch. is_decode: one token a sequence."""
+    """Views of a step's arrays on the device; see StepInputs, RaggedBatch, Awaited and Draws. is_decode: one token a
+    sequence. As many awaited_* are meant as the step awaits tokens.
+    """
 
     token_ids: Tensor
     positions: Tensor
@@ -52,14 +61,42 @@ class DeviceStep:
     query_starts: Tensor
     context_lens: Tensor
     block_tables: Tensor
+    awaited_rows: Tensor
+    awaited_places: Tensor
+    words: Tensor
+    temperatures: Tensor
+    top_ks: Tensor
+    top_ps: Tensor
     is_decode: bool
 
 
+class Outbox:
+    """Memory on the host from which steps leave for the device."""
+
+    def __init__(self, num_bytes: int, device: torch.device) -> None:
+        is_cuda = device.type == "cuda"
+        self._memory = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=is_cuda)
+        self._has_left = torch.cuda.Event() if is_cuda else None
+
+    def send(self, inputs: StepInputs, layout: Layout, to: Tensor) -> None:
+        """Waits until what was sent before has left; returns before this has, where the device copies by itself."""
+        if self._has_left is not None:
+            self._has_left.synchronize()
+        fill(_views(self._memory, layout), inputs)
+        used = layout.num_bytes
+        to[:used].copy_(self._memory[:used], non_blocking=True)
+        if self._has_left is not None:
+            self._has_left.record()
+
+
 class StepBuffer:
-    """Memory for steps up to a layout, once on each side. A step's views are good until the next one is put."""
+    """Memory for steps up to a layout. On the device once, as steps run one after the other there: a step's views are
+    good, for what is launched on this stream, until the next one is put. On the host twice: while one step waits for
+    its turn, the next is written.
+    """
 
     def __init__(self, largest: Layout, device: torch.device) -> None:
-        self._host = torch.empty(largest.num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._outboxes = deque(Outbox(largest.num_bytes, device) for _ in range(2))
         self._device = torch.empty(largest.num_bytes, dtype=torch.uint8, device=device)
 
     def views(self, layout: Layout, is_decode: bool) -> DeviceStep:
@@ -68,12 +105,10 @@ class StepBuffer:
     def put(self, inputs: StepInputs, layout: Layout, is_decode: bool) -> DeviceStep:
         """A layout larger than the step is filled up with sequences of no tokens, whose rows store nothing.
 
-        The copy has left when this returns, not arrived: what is launched after it on this stream finds it there.
-        Nobody may put the next step before that (the executor waits for its tokens).
+        The arrays need not have arrived when this returns: what is launched after it on this stream finds them there.
         """
-        fill(_views(self._host, layout), inputs)
-        used = layout.num_bytes
-        self._device[:used].copy_(self._host[:used], non_blocking=True)
+        self._outboxes[0].send(inputs, layout, self._device)
+        self._outboxes.rotate()
         return self.views(layout, is_decode)
 
 
@@ -95,6 +130,16 @@ def fill(views: dict[str, Tensor], inputs: StepInputs) -> None:
     arrays["block_tables"][:seqs, : batch.block_tables.shape[1]] = batch.block_tables
     arrays["sample_rows"][:samples] = inputs.sample_rows
     arrays["sample_rows"][samples:] = np.arange(samples, len(arrays["sample_rows"]))
+    awaited, draws = inputs.awaited, inputs.draws
+    for name, column in (
+        ("awaited_rows", awaited.rows),
+        ("awaited_places", awaited.places),
+        ("words", draws.words.view(np.int64)),
+        ("temperatures", draws.temperatures),
+        ("top_ks", draws.top_ks),
+        ("top_ps", draws.top_ps),
+    ):
+        arrays[name][: len(column)] = column
 
 
 def _views(memory: Tensor, layout: Layout) -> dict[str, Tensor]:

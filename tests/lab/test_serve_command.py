@@ -123,7 +123,6 @@ def test_what_it_served_becomes_a_run_record_that_replays(profile: Path, tmp_pat
         ({"api_key": "a", "api_key_file": Path("key")}, "given twice"),
         ({"api_key_file": Path("/nowhere/key")}, "/nowhere/key"),
         ({"options": EngineOptions(predictor="oracle")}, "predictor oracle"),
-        ({"options": EngineOptions(async_scheduling=True)}, "one step at a time"),
         ({"options": EngineOptions(policy="edf")}, "deadline"),
         ({"options": EngineOptions(policy="nothing")}, "nothing"),
         ({"options": EngineOptions(policy="srpt")}, "predicted_output_len"),

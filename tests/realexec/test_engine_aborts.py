@@ -1,6 +1,6 @@
 """Mid-stream cancels among requests that go on, as vLLM tests its own engine (tests/v1/engine/test_async_llm.py).
 
-Once with a runner that computes nothing, once with a transformer of two small layers.
+With a runner that computes nothing and with a transformer of two small layers, one step or two in flight.
 """
 
 from collections.abc import Iterator
@@ -8,22 +8,33 @@ from collections.abc import Iterator
 import pytest
 
 from realexec.engine import PlanRunner
-from tests.realexec.driven import Driven, FakeRunner, asked
+from tests.realexec.driven import Driven, asked
+from tests.realexec.overlapping import Overlapping
 
 LONG = 900
 """Output tokens of those that are cancelled; the small model has 1,024 positions."""
-SETTINGS = {"max_model_len": 1024, "num_blocks": 1100, "max_num_batched_tokens": 256}
+NUM_BLOCKS = 1100
+
+
+@pytest.fixture(params=[False, True], ids=["one", "two"])
+def settings(request: pytest.FixtureRequest) -> dict[str, object]:
+    return {
+        "max_model_len": 1024,
+        "num_blocks": NUM_BLOCKS,
+        "max_num_batched_tokens": 256,
+        "async_scheduling": request.param,
+    }
 
 
 @pytest.fixture(params=["fake", "transformer"])
 def runner(request: pytest.FixtureRequest) -> Iterator[PlanRunner]:
     if request.param == "fake":
-        yield FakeRunner(0.0)
+        yield Overlapping(0.0)
         return
     pytest.importorskip("torch")
     from tests.realexec.server.served import tiny_world
 
-    it = tiny_world(SETTINGS["num_blocks"]).runner
+    it = tiny_world(NUM_BLOCKS).runner
     yield it
     it.forget([f"r{i:03}" for i in range(100)])
 
@@ -32,11 +43,13 @@ def names(count: int) -> list[str]:
     return [f"r{i:03}" for i in range(count)]
 
 
-def test_cancelled_requests_leave_the_others_exactly_what_they_asked_for(runner: PlanRunner) -> None:
+def test_cancelled_requests_leave_the_others_exactly_what_they_asked_for(
+    runner: PlanRunner, settings: dict[str, object]
+) -> None:
     """100 requests of 100 tokens, every tenth much longer and cancelled on the way; an id can be used again."""
     everybody = names(100)
     long = set(everybody[::10])
-    with Driven(runner, **SETTINGS) as it:
+    with Driven(runner, **settings) as it:
         for name in everybody:
             it.engine.submit(asked(name, max_tokens=LONG if name in long else 100))
         for i, name in enumerate(sorted(long)):
@@ -52,9 +65,9 @@ def test_cancelled_requests_leave_the_others_exactly_what_they_asked_for(runner:
     assert set(it.finished[90:]) == long
 
 
-def test_several_are_cancelled_at_once(runner: PlanRunner) -> None:
+def test_several_are_cancelled_at_once(runner: PlanRunner, settings: dict[str, object]) -> None:
     everybody = names(50)
-    with Driven(runner, **SETTINGS) as it:
+    with Driven(runner, **settings) as it:
         for name in everybody:
             it.engine.submit(asked(name, max_tokens=60))
         it.read_until(lambda: it.num_steps > 5)
@@ -66,10 +79,10 @@ def test_several_are_cancelled_at_once(runner: PlanRunner) -> None:
     assert sorted(it.finished) == everybody[5:]
 
 
-def test_every_stream_is_cancelled_after_so_many_tokens(runner: PlanRunner) -> None:
+def test_every_stream_is_cancelled_after_so_many_tokens(runner: PlanRunner, settings: dict[str, object]) -> None:
     everybody = names(100)
     left = set(everybody)
-    with Driven(runner, **SETTINGS) as it:
+    with Driven(runner, **settings) as it:
         for name in everybody:
             it.engine.submit(asked(name, max_tokens=LONG))
         while left:

@@ -15,6 +15,7 @@ pytest.importorskip("numba")
 
 from realexec.gpu.graphs import buckets
 from realexec.gpu.proof import compare_engines
+from tests.realexec.gpu.overlapped import compare_overlapped
 
 
 def test_interpreted(repo: Path) -> None:
@@ -22,17 +23,37 @@ def test_interpreted(repo: Path) -> None:
 
     A process interprets kernels or compiles them, so this is one of its own.
     """
+    found = json.loads(_interpreted(repo, "realexec.gpu.proof"))
+    assert sum(agreement["tokens"] for agreement in found) > 30
+    assert sum(agreement["preempted"] for agreement in found) > 0
+
+
+def test_a_step_finds_the_tokens_of_the_one_before_on_the_device(repo: Path) -> None:
+    """Two in flight: the host prepares steps without knowing what it will only read later."""
+    awaiting, tokens, _ = map(int, _interpreted(repo, "tests.realexec.gpu.overlapped").split())
+    assert awaiting > 5
+    assert tokens > 10
+
+
+def _interpreted(repo: Path, module: str) -> str:
     run = subprocess.run(
-        [sys.executable, "-m", "realexec.gpu.proof"],
+        [sys.executable, "-m", module],
         cwd=repo,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    found = json.loads(run.stdout)
-    assert sum(agreement["tokens"] for agreement in found) > 30
-    assert sum(agreement["preempted"] for agreement in found) > 0
+    return run.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("graphs", [False, True])
+def test_two_in_flight_on_a_device(graphs: bool) -> None:
+    awaiting, _, different = compare_overlapped(torch.device("cuda"), 40, 24, 0, graphs=graphs)
+    assert awaiting > 20
+    assert different == 0
 
 
 @pytest.mark.gpu

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from realexec.attention.base import RaggedBatch
 from realexec.gpu.layout import ALIGNMENT, Layout, StepBuffer
 from realexec.sampling import Draws
-from realexec.sequences import StepInputs
+from realexec.sequences import Awaited, StepInputs
 
 
 def step(lengths: list[int], width: int, samples: list[bool]) -> StepInputs:
@@ -22,11 +22,13 @@ def step(lengths: list[int], width: int, samples: list[bool]) -> StepInputs:
     tokens, seqs = sum(lengths), len(lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     rows = starts[1:][np.flatnonzero(samples)] - 1
-    zeros = np.zeros(len(rows))
+    awaited = np.flatnonzero(rng.integers(0, 2, seqs))
+    drawn = rng.integers(0, 9, (4, len(rows)))
     return StepInputs(
         step_id=0,
         copies=(),
         token_ids=rng.integers(0, 1000, tokens),
+        awaited=Awaited(starts[1:][awaited] - 1, rng.integers(0, 9, len(awaited))),
         positions=rng.integers(0, 1000, tokens),
         batch=RaggedBatch(
             query_starts=starts.astype(np.int32),
@@ -36,7 +38,10 @@ def step(lengths: list[int], width: int, samples: list[bool]) -> StepInputs:
         ),
         samples=tuple(samples),
         sample_rows=rows,
-        draws=Draws(*(zeros.astype(kind) for kind in (np.float32, np.int32, np.float32, np.uint64))),
+        draws=Draws(
+            *(row.astype(kind) for row, kind in zip(drawn, (np.float32, np.int32, np.float32, np.uint64), strict=True))
+        ),
+        never=(),
     )
 
 
@@ -61,6 +66,12 @@ def test_arrays_arrive(lengths, width, data, spare) -> None:
         ("sample_rows", inputs.sample_rows),
         ("query_starts", inputs.batch.query_starts),
         ("context_lens", inputs.batch.context_lens),
+        ("awaited_rows", inputs.awaited.rows),
+        ("awaited_places", inputs.awaited.places),
+        ("words", inputs.draws.words.view(np.int64)),
+        ("temperatures", inputs.draws.temperatures),
+        ("top_ks", inputs.draws.top_ks),
+        ("top_ps", inputs.draws.top_ps),
     ):
         np.testing.assert_array_equal(getattr(arrays, name)[: len(sent)], sent, err_msg=name)
         assert getattr(arrays, name).data_ptr() % ALIGNMENT == 0
@@ -69,6 +80,18 @@ def test_arrays_arrive(lengths, width, data, spare) -> None:
     assert (arrays.context_lens[seqs:] == 0).all(), "padding would read KV"
     assert (arrays.query_starts[seqs:] == tokens).all(), "padding would have queries"
     assert (arrays.sample_rows[sampled:] < layout.tokens).all() or layout.samples > layout.tokens
+
+
+def test_a_step_stays_on_the_host_while_the_next_is_written() -> None:
+    """On a device the copy of one may not have begun when the next is put; there are never three."""
+    layout = Layout(8, 8, 8, 16)
+    buffer = StepBuffer(layout, torch.device("cpu"))
+    memories = [outbox._memory for outbox in buffer._outboxes]
+    for lengths, untouched in (([1] * 3, memories[1]), ([1] * 5, memories[0]), ([1] * 7, memories[1])):
+        before = untouched.clone()
+        buffer.put(step(lengths, 3, [True] * len(lengths)), layout, is_decode=True)
+        assert torch.equal(untouched, before)
+    assert not torch.equal(*memories)
 
 
 def test_equal_layouts_have_equal_addresses() -> None:
