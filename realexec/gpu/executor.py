@@ -11,7 +11,7 @@ from torch import Tensor
 
 from realexec.gpu.attention import TritonAttention
 from realexec.gpu.graphs import DecodeGraphs
-from realexec.gpu.layout import DeviceStep, Layout, StepBuffer
+from realexec.gpu.layout import PADDING_SLOT, DeviceStep, Layout, StepBuffer
 from realexec.gpu.sampler import GpuSampler
 from realexec.kv_cache import KVCache, name_of
 from realexec.model import Model
@@ -68,10 +68,12 @@ class GpuExecutor:
 
     def warm_up(self, max_tokens: int, max_samples: int) -> None:
         if self._wants_graphs and self._graphs is None:
-            self._graphs = DecodeGraphs(self._max_seqs, lambda size: self._forward(self._nothing(size)))
+            self._graphs = DecodeGraphs(self._max_seqs, self._empty, self._decode)
 
     def probe(self) -> None:
-        self._forward(self._nothing(min(PROBE_SEQS, self._max_seqs))).sum().item()  # which waits
+        size = min(PROBE_SEQS, self._max_seqs)
+        self._empty(size)
+        self._decode(size).sum().item()  # which waits
 
     def _tokens(self, inputs: StepInputs) -> Tensor:
         """[S], on the device."""
@@ -101,13 +103,16 @@ class GpuExecutor:
     def _decodes(self, size: int) -> Layout:
         return Layout(size, size, size, self._table_width)
 
-    def _nothing(self, size: int) -> DeviceStep:
-        """A decode step of padding alone: it stores nothing and reads no KV."""
+    def _decode(self, size: int) -> Tensor:
+        """Of the decode step that lies in the buffer."""
+        return self._forward(self._buffer.views(self._decodes(size), is_decode=True))
+
+    def _empty(self, size: int) -> None:
+        """Put a decode step of padding alone there: it stores nothing and reads no KV."""
         step = self._buffer.views(self._decodes(size), is_decode=True)
         for array in (step.token_ids, step.positions, step.context_lens, step.sample_rows):
             array.zero_()
-        step.slots.fill_(-1)
-        return step
+        step.slots.fill_(PADDING_SLOT)
 
 
 def _on_the_way(tokens: Tensor) -> Callable[[], list[int]]:

@@ -18,13 +18,16 @@ def buckets(max_seqs: int) -> tuple[int, ...]:
 
 
 class DecodeGraphs:
-    """forward: of a batch size, launches the step whose arrays lie in that bucket's layout and returns its logits."""
+    """empty: puts a step of padding into the layout of that many sequences. forward: launches the step that lies there,
+    and nothing else, as all that it launches is in the graph; returns its logits.
+    """
 
-    def __init__(self, max_seqs: int, forward: Callable[[int], Tensor]) -> None:
+    def __init__(self, max_seqs: int, empty: Callable[[int], None], forward: Callable[[int], Tensor]) -> None:
         self._sizes = buckets(max_seqs)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         pool = None
         for size in reversed(self._sizes):  # the largest first: smaller ones live in its memory
+            empty(size)
             forward(size)  # compiles kernels and lets libraries allocate, which a capture must not
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
