@@ -3,6 +3,10 @@
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
 # make bench-engines   the real engine beside vLLM, transformers and llama.cpp, which are installed apart (minutes, 5 GB)
+# make bench-steps   how even a server's steps are
+# make clients   vLLM bench, AIPerf, GuideLLM and openai against the server; disconnects, slow sockets (GB to install)
+# make fuzz      schemathesis against the server: 2,000 examples a route, three seeds; about an hour
+# make soak      ten minutes of random requests, disconnects and stalled readers
 # make compiled  the packages with their hot modules compiled, in .compiled; takes a minute
 # make test-compiled   the compiled packages decide and record as the source does
 # make oracles   the simulator against queueing theory, in full: 200 seeds a setting, and long runs; about 20 minutes
@@ -27,7 +31,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators bench-engines compiled test-compiled oracles mutants format lock clean
+.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators bench-engines bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -101,6 +105,22 @@ bench-engines: setup
 	@llama=.venv-rivals/llama; [ -x $$llama/bin/python ] || { "$(PYTHON)" -m venv $$llama && \
 	    $$llama/bin/pip install -qq --disable-pip-version-check llama-cpp-python; }
 	@$(BIN)/python benchmarks/offline_throughput.py
+
+bench-steps: setup
+	@$(BIN)/python benchmarks/step_variation.py
+
+# SERVETWIN_FUZZ_EXAMPLES=N and SERVETWIN_SOAK_S=N make the long ones shorter.
+clients: setup
+	@$(BIN)/python -m tests.clients.install
+	@$(BIN)/python -m pytest -q -s -o timeout=3600 tests/clients/load_clients.py tests/clients/disconnects.py \
+	    tests/clients/slow_sockets.py
+
+fuzz: setup
+	@$(BIN)/python -m tests.clients.install schemathesis
+	@$(BIN)/python -m pytest -q -s -o timeout=7200 tests/clients/fuzz.py
+
+soak: setup
+	@$(BIN)/python -m pytest -q -s -o timeout=3600 tests/clients/soak.py
 
 # The stamp names what was compiled. Tests and benchmarks lie beside, so that they import what lies there.
 compiled: setup

@@ -38,7 +38,7 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_whole)]
 """What becomes tokens: U+0000 too, which load clients draw like any other byte."""
-Name = Annotated[Text, AfterValidator(_without_nul)]
+Name = Annotated[Text, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 StopString = Annotated[Name, Field(min_length=1, max_length=MOST_STOP_CHARACTERS)]

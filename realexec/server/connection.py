@@ -8,7 +8,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from realexec.server.limits import Limits
 
-EXTENSION = "servetwin.abort"
+EXTENSION = "servetwin.transport"
 
 
 class _Connection(H11Protocol):
@@ -18,7 +18,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app = _with_abort(self.app, transport)
+        self.app = _with_transport(self.app, transport)
         self._header_timer: asyncio.TimerHandle | None = None
         self._time_header()
 
@@ -62,13 +62,16 @@ def connection_class(limits: Limits) -> type[H11Protocol]:
 
 def abort_connection(scope: Scope) -> None:
     """Close it without waiting for what its client has not read."""
-    abort = scope.get("extensions", {}).get(EXTENSION)
-    if abort is not None:
-        abort()
+    scope["extensions"][EXTENSION].abort()
 
 
-def _with_abort(app: Any, transport: asyncio.Transport) -> ASGIApp:
-    async def with_abort(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {EXTENSION: transport.abort}}, receive, send)
+def is_lost(scope: Scope) -> bool:
+    """Known as soon as a write has failed; the disconnect is told only when the event loop comes round again."""
+    return bool(scope["extensions"][EXTENSION].is_closing())
 
-    return with_abort
+
+def _with_transport(app: Any, transport: asyncio.Transport) -> ASGIApp:
+    async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {EXTENSION: transport}}, receive, send)
+
+    return with_transport

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from realexec.server.answers import Form, Json, usage
 from realexec.server.asked import StreamOptions
-from realexec.server.connection import abort_connection
+from realexec.server.connection import abort_connection, is_lost
 from realexec.server.errors import ApiError, to_json
 from realexec.server.output_text import Piece
 from realexec.server.service import Stream
@@ -64,7 +64,7 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await while_connected(receive, self._send(send))
+            await while_connected(receive, self._send(scope, send))
         except TimeoutError:
             abort_connection(scope)
         except ClientDisconnect:
@@ -72,12 +72,14 @@ class EventStream:
         finally:
             self._leave()
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, scope: Scope, send: Send) -> None:
         kind = (b"content-type", b"text/event-stream; charset=utf-8")
         headers = [kind, (b"cache-control", b"no-cache"), *self._headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             async for event_bytes in self._events:
+                if is_lost(scope):
+                    raise ClientDisconnect
                 await self._in_time(send, event_bytes)
         except ApiError as error:
             await self._in_time(send, event(error.body))

@@ -4,7 +4,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from realexec.server.worlds import real
+from realexec.build import build_runner
+from realexec.compute import Compute
 from serving.errors import ConfigError
 from serving.schedule.config import EngineConfig
 from tests.realexec.server.served import Served, served, tiny_model, tiny_world
@@ -59,4 +60,4 @@ def test_disconnects_among_others(server: Served) -> None:
 
 def test_more_positions_than_the_model_has_are_refused() -> None:
     with pytest.raises(ConfigError, match="1024"):
-        real(tiny_model(), EngineConfig(max_model_len=1025), 1, 0)
+        build_runner(tiny_model(), Compute(dtype="float32"), EngineConfig(max_model_len=1025), 1)
