@@ -9,3 +9,9 @@
 
 `import realexec`, its shapes, compute, loaded, engine and paced work without torch; the others say what to install.
 """
+
+import os
+
+# torch's idle compute threads spin for milliseconds by default, on the processors that our own kernels' threads want.
+# Read when torch is loaded: whoever loads it first has torch's default.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -56,7 +56,7 @@ def _on_cpu(
     _check_memory(shape, num_blocks + config.num_host_blocks, config.block_size, dtype)
     set_threads(compute.num_threads)
     return Runner.on_cpu(
-        Model(shape, loaded.weights, NumbaOps(getattr(torch, dtype))),
+        Model(shape, loaded.weights, NumbaOps(getattr(torch, dtype), compute.num_threads)),
         num_blocks,
         config.block_size,
         sampling=sampling,

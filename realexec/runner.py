@@ -91,7 +91,7 @@ class Runner:
         set_threads(num_threads)
         if not isinstance(model, Model):
             shape = named_shape(model) if isinstance(model, str) else model
-            model = Model(shape, random_weights(shape, seed), NumbaOps(dtype))
+            model = Model(shape, random_weights(shape, seed), NumbaOps(dtype, num_threads))
         executor = CpuExecutor(model, num_blocks, block_size, num_host_blocks, attention, num_threads)
         return cls(model.shape, executor, sampling=sampling, num_threads=num_threads)
 

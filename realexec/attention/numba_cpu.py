@@ -3,7 +3,6 @@
 Its time is linear in the query-key pairs and nothing is padded or gathered.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from realexec.attention.base import Int32, RaggedBatch
 from realexec.cpu_kernels import array_of, attend_tiles, flat_rows, store_tokens
 from realexec.kv_cache import KVCache
+from realexec.team import Team
 
 TILE_HEIGHT = 12
 """Query rows times heads that share what is read of a key or value: as many sums as fit into registers."""
@@ -32,7 +32,7 @@ class NumbaAttention:
         self._pages = [[array_of(part.flatten()) for part in cache.data[i]] for i in range(shape.num_layers)]
         self._tile_rows = max(1, TILE_HEIGHT // group)
         self._scratch = [Scratch(self._tile_rows * num_heads, shape.head_dim) for _ in range(num_threads)]
-        self._threads = ThreadPoolExecutor(num_threads - 1, "attention") if num_threads > 1 else None
+        self._team = Team(num_threads)
 
     def begin(self, batch: RaggedBatch) -> None:
         self._slots, self._tables = batch.slots, batch.block_tables
@@ -68,11 +68,7 @@ class NumbaAttention:
                 target,
             )
 
-        work = list(zip(self._parts, self._scratch, strict=False))
-        others = [self._threads.submit(attend_part, *w) for w in work[1:]] if self._threads else []
-        attend_part(*work[0])
-        for other in others:
-            other.result()
+        self._team.run(attend_part, zip(self._parts, self._scratch, strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ above to the system, and threads other than the first return smaller ones too, s
 of its buffers.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,29 +15,47 @@ from realexec import cpu_kernels as kernels
 from realexec.cpu_kernels import STORED, array_of, flat_rows
 from realexec.linear import ROW_BUCKETS, bucket, linear
 from realexec.ops.base import Product
+from realexec.team import Team
 from serving.errors import ConfigError
 
 CHUNK_ELEMENTS = 1 << 21
 """The largest product made at once: 8 MiB in float32."""
 
 
+SPLIT_ROWS = 256
+"""Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
+
+
 class NumbaOps:
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+    """num_threads: of the kernels; torch has its own setting."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32, num_threads: int = 1) -> None:
         if dtype not in STORED:
             raise ConfigError(f"the CPU computes in float32 or bfloat16, not in {dtype}")
         self.dtype = dtype
         self.device = torch.device("cpu")
         self._memory: dict[str, Tensor] = {}
+        self._team = Team(num_threads)
 
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         return linear(weight, bias)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        kernels.rms_norm(array_of(x), array_of(weight), np.float32(eps), array_of(out))
+        own_weight = array_of(weight)
+
+        def norm(x: Tensor, out: Tensor) -> None:
+            kernels.rms_norm(array_of(x), own_weight, np.float32(eps), array_of(out))
+
+        self._by_rows(norm, x, out)
 
     def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        kernels.add(array_of(x), array_of(residual))
-        self.rms_norm(residual, weight, eps, out)
+        own_weight = array_of(weight)
+
+        def add_and_norm(x: Tensor, residual: Tensor, out: Tensor) -> None:
+            kernels.add(array_of(x), array_of(residual))
+            kernels.rms_norm(array_of(residual), own_weight, np.float32(eps), array_of(out))
+
+        self._by_rows(add_and_norm, x, residual, out)
 
     def rotate_qk(
         self,
@@ -49,15 +69,32 @@ class NumbaOps:
         k_norm: Tensor | None,
         eps: float,
     ) -> None:
-        rows = len(qkv)
-        for first, heads, norm in ((0, num_heads, q_norm), (num_heads, num_kv_heads, k_norm)):
-            part, stride = flat_rows(qkv[:, first : first + heads])
-            if norm is not None:
-                kernels.norm_heads(part, stride, rows, heads, array_of(norm), np.float32(eps))
-            kernels.rotate(part, stride, heads, positions.numpy(), cos.numpy(), sin.numpy())
+        tables = cos.numpy(), sin.numpy()
+
+        def norm_and_rotate(qkv: Tensor, positions: Tensor) -> None:
+            for first, heads, norm in ((0, num_heads, q_norm), (num_heads, num_kv_heads, k_norm)):
+                part, stride = flat_rows(qkv[:, first : first + heads])
+                if norm is not None:
+                    kernels.norm_heads(part, stride, len(qkv), heads, array_of(norm), np.float32(eps))
+                kernels.rotate(part, stride, heads, positions.numpy(), *tables)
+
+        self._by_rows(norm_and_rotate, qkv, positions)
 
     def silu_mul(self, gate_up: Tensor, out: Tensor) -> None:
-        kernels.silu_mul(array_of(gate_up), array_of(out))
+        def silu(gate_up: Tensor, out: Tensor) -> None:
+            kernels.silu_mul(array_of(gate_up), array_of(out))
+
+        self._by_rows(silu, gate_up, out)
+
+    def _by_rows(self, operation: Callable[..., None], *tensors: Tensor) -> None:
+        """operation on the tensors, or on their rows part by part."""
+        rows = len(tensors[0])
+        if self._team.num_threads == 1 or rows < SPLIT_ROWS:
+            operation(*tensors)
+            return
+        size = -(-rows // self._team.num_threads)
+        slices = [slice(first, first + size) for first in range(0, rows, size)]
+        self._team.run(operation, [tuple(tensor[part] for tensor in tensors) for part in slices])
 
     def rows(self, tokens: int) -> int:
         return bucket(tokens)
