@@ -37,6 +37,7 @@ from calibration.compare import compare
 from calibration.traffic import AZURE_CONVERSATION
 from lab.calibration import describe
 from lab.runs import execute_run, load_runner, simulate_run
+from realexec.compute import Compute
 from serving.schedule.config import EngineConfig
 from serving.schedule.engine import EngineSpec
 from workloads.workload import Workload
@@ -50,7 +51,7 @@ folder = Path(tempfile.mkdtemp())
 # `servetwin calibrate` takes sixty by default.
 
 # %%
-runner = load_runner("15m", {}, threads=1, seed=0)
+runner = load_runner("15m", {}, Compute(), seed=0)
 config = EngineConfig(num_blocks=runner.num_blocks, block_size=runner.block_size, max_num_seqs=32)
 profile = calibrate(runner, config, budget_s=15).profile
 print(describe(profile))
