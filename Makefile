@@ -85,7 +85,7 @@ notebooks: setup
 
 unit: setup
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: setup
 	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies
