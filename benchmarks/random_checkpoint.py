@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from realexec.checkpoint.tensors import named_tensors
 from realexec.shapes import ModelShape, shape
 from realexec.weights import Weights, random_weights
 
@@ -34,30 +35,11 @@ def config(model: ModelShape) -> dict[str, object]:
     }
 
 
-def named(model: ModelShape, weights: Weights) -> dict[str, Tensor]:
-    query, kv = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
-    tensors = {"model.embed_tokens.weight": weights.embedding, "model.norm.weight": weights.final_norm}
-    for i, layer in enumerate(weights.layers):
-        q, k, v = layer.qkv.split([query, kv, kv])
-        gate, up = layer.gate_up.chunk(2)
-        parts = {
-            "input_layernorm": layer.input_norm,
-            "self_attn.q_proj": q,
-            "self_attn.k_proj": k,
-            "self_attn.v_proj": v,
-            "self_attn.o_proj": layer.output,
-            "post_attention_layernorm": layer.post_norm,
-            "mlp.gate_proj": gate,
-            "mlp.up_proj": up,
-            "mlp.down_proj": layer.down,
-        }
-        tensors |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in parts.items()}
-    return tensors
-
-
 def write_gguf(path: Path, model: ModelShape, weights: Weights) -> None:
     """Names, and the order of q and k rows, as llama.cpp has them."""
     from gguf import GGUFWriter
+
+    from realexec.checkpoint.gguf_llama import LAYER_NAMES, NAMES
 
     def interleaved(rows: Tensor, heads: int) -> Tensor:
         halves = rows.unflatten(0, (heads, 2, model.head_dim // 2))
@@ -79,27 +61,18 @@ def write_gguf(path: Path, model: ModelShape, weights: Weights) -> None:
     writer.add_token_list([f"<{i}>" for i in range(model.vocab_size)])
     writer.add_token_scores([0.0] * model.vocab_size)
     writer.add_token_types([1] * model.vocab_size)
-    parts = {
-        "input_layernorm": "attn_norm",
-        "self_attn.q_proj": "attn_q",
-        "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output",
-        "post_attention_layernorm": "ffn_norm",
-        "mlp.gate_proj": "ffn_gate",
-        "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down",
-    }
-    for name, tensor in named(model, weights).items():
-        if name.startswith("model.layers."):
-            _, _, layer, *rest = name.split(".")
-            part = ".".join(rest[:-1])
-            if part in ("self_attn.q_proj", "self_attn.k_proj"):
-                tensor = interleaved(tensor, model.num_heads if "q_proj" in part else model.num_kv_heads)
-            name = f"blk.{layer}.{parts[part]}.weight"
+    whole = {theirs: own for own, theirs in NAMES.items()}
+    parts = {theirs: own for own, theirs in LAYER_NAMES.items()}
+    heads = {"attn_q": model.num_heads, "attn_k": model.num_kv_heads}
+    for name, tensor in named_tensors(model, weights).items():
+        if name in whole:
+            own_name = whole[name]
         else:
-            name = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}[name]
-        writer.add_tensor(name, (tensor.half() if tensor.ndim == 2 else tensor).contiguous().numpy())
+            _, _, layer, part = name.removesuffix(".weight").split(".", 3)
+            own_name = f"blk.{layer}.{parts[part]}.weight"
+            if parts[part] in heads:
+                tensor = interleaved(tensor, heads[parts[part]])
+        writer.add_tensor(own_name, (tensor.half() if tensor.ndim == 2 else tensor).contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -111,7 +84,7 @@ def main() -> None:
     folder.mkdir(parents=True)
     weights = random_weights(model, seed=0)
     (folder / "config.json").write_text(json.dumps(config(model)))
-    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in named(model, weights).items()}
+    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in named_tensors(model, weights).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     write_gguf(folder / "model.gguf", model, weights)
 

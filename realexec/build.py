@@ -13,11 +13,12 @@ from serving.schedule.config import EngineConfig
 try:
     import torch
 
+    from realexec.cpu_executor import set_threads
     from realexec.cpu_kernels import LANES
     from realexec.kv_cache import KVCache
     from realexec.model import Model
     from realexec.ops.numba_cpu import NumbaOps
-    from realexec.runner import GREEDY, Runner, set_threads
+    from realexec.runner import GREEDY, Runner
     from realexec.sampling import Sampling
 except ImportError as error:
     raise blocked(error) from error

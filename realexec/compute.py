@@ -11,6 +11,12 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GIB = 1 << 30
 
+
+def name_of(dtype: object) -> str:
+    """Of a torch dtype, as Compute has it."""
+    return str(dtype).removeprefix("torch.")
+
+
 CPU_KV_GIB = 1.0
 CPU_MOST_BLOCKS = 4096
 """Of a CPU's pool that nobody stated a size for."""

@@ -12,8 +12,9 @@ import torch
 from realexec.attention.base import Attention
 from realexec.attention.numba_cpu import NumbaAttention
 from realexec.attention.torch_paged import TorchPagedAttention
+from realexec.compute import name_of
 from realexec.cpu_kernels import LANES
-from realexec.kv_cache import KVCache, name_of
+from realexec.kv_cache import KVCache
 from realexec.linear import ROW_BUCKETS, bucket
 from realexec.model import Model
 from realexec.sampling import Sampler

@@ -10,10 +10,6 @@ from serving.errors import ConfigError
 from serving.state.host_tier import Copy
 
 
-def name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 class KVCache:
     """data [layers, 2 (keys, values), num_blocks, num_kv_heads * head_dim * slots]; host likewise, on the CPU.
 

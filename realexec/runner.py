@@ -21,8 +21,7 @@ from serving.state.host_tier import Copy
 try:
     import torch
 
-    from realexec.cpu_executor import CpuAttention, CpuExecutor
-    from realexec.cpu_executor import set_threads as set_threads  # where those who build one for a CPU look for it
+    from realexec.cpu_executor import CpuAttention, CpuExecutor, set_threads
     from realexec.executor import Executor
     from realexec.kv_cache import KVCache
     from realexec.model import Model

@@ -13,7 +13,7 @@ def gpu_check(
     out: Annotated[Path, Parameter(help="Folder to write: gpu-check.md, gpu-check.json, profile, run records.")],
     json: Json = False,
 ) -> int:
-    """Check the GPU engine on this machine's CUDA device, in under eight minutes: bring the folder back.
+    """Check the GPU engine on this machine's CUDA device, meant for eight minutes: bring the folder back.
 
     Every kernel against float64, tokens against the CPU's engine, speeds against a measured copy and product, decode
     steps with CUDA graphs and without, nano-vLLM's benchmark, then calibrate, simulate, execute and compare. Without a

@@ -89,6 +89,35 @@ def _layer(index: int, shape: ModelShape, read: Callable[[str], Tensor]) -> Laye
     )
 
 
+def named_tensors(shape: ModelShape, weights: Weights) -> dict[str, Tensor]:
+    """Weights by the names that a folder gives them, as load_weights() reads them; views where they can be."""
+    named = {EMBEDDING: weights.embedding, FINAL_NORM: weights.final_norm}
+    if not shape.tie_word_embeddings:
+        named[HEAD] = weights.head
+    query, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    for i, layer in enumerate(weights.layers):
+        q, k, v = layer.qkv.split([query, kv, kv])
+        gate, up = layer.gate_up.chunk(2)
+        parts = {
+            "input_layernorm.weight": layer.input_norm,
+            "self_attn.q_proj.weight": q,
+            "self_attn.k_proj.weight": k,
+            "self_attn.v_proj.weight": v,
+            "self_attn.o_proj.weight": layer.output,
+            "post_attention_layernorm.weight": layer.post_norm,
+            "mlp.gate_proj.weight": gate,
+            "mlp.up_proj.weight": up,
+            "mlp.down_proj.weight": layer.down,
+        }
+        if layer.qkv_bias is not None:
+            biases = layer.qkv_bias.split([query, kv, kv])
+            parts |= {f"self_attn.{n}_proj.bias": bias for n, bias in zip("qkv", biases, strict=True)}
+        if layer.q_norm is not None and layer.k_norm is not None:
+            parts |= {"self_attn.q_norm.weight": layer.q_norm, "self_attn.k_norm.weight": layer.k_norm}
+        named |= {f"model.layers.{i}.{name}": tensor for name, tensor in parts.items()}
+    return named
+
+
 class _Tensors:
     """The tensors of all files of a checkpoint, by name."""
 

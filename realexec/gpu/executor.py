@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from realexec.compute import name_of
 from realexec.gpu.attention import TritonAttention
 from realexec.gpu.graphs import DecodeGraphs
 from realexec.gpu.layout import PADDING_SLOT, DeviceStep, Layout, StepBuffer
 from realexec.gpu.sampler import GpuSampler
-from realexec.kv_cache import KVCache, name_of
+from realexec.kv_cache import KVCache
 from realexec.model import Model
 from realexec.sequences import Awaited, StepInputs
 from serving.errors import ConfigError

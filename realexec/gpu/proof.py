@@ -60,7 +60,7 @@ def compare_engines(
     if device.type == "cuda":  # interpreted, it would take longer than all else
         gpu.warm_up(CONFIG.max_num_batched_tokens, CONFIG.max_num_seqs)
     scheduler = build_scheduler("vllm", settings=asdict(CONFIG))
-    for request, sampling in _requests(requests, most_output, seed):
+    for request, sampling in mixed_requests(requests, most_output, seed):
         scheduler.add(request, 0)
         for runner in (cpu, gpu):
             runner.sample_with(request.request_id, sampling)
@@ -80,7 +80,7 @@ def compare_engines(
     return Agreement(steps, tokens, different, preempted)
 
 
-def _requests(count: int, most_output: int, seed: int) -> list[tuple[Request, Sampling]]:
+def mixed_requests(count: int, most_output: int, seed: int) -> list[tuple[Request, Sampling]]:
     """Some share a prefix; a third are greedy, the others draw."""
     rng = Random(seed)
     shared = tuple(rng.randrange(97) for _ in range(48))

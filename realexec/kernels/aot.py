@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
+from realexec.compute import name_of
 from realexec.kernels.launch import Launch
 from realexec.kernels.shipped import Variant, variants
 from serving.errors import BlockedError, InvariantError
@@ -78,7 +78,7 @@ def measure(variant: Variant, architecture: Architecture) -> Usage:
     registers, spilled = count(compiled.asm)
     return Usage(
         variant.kernel,
-        dtype_name(variant.dtype),
+        name_of(variant.dtype),
         variant.size,
         architecture.name,
         launch.warps,
@@ -87,10 +87,6 @@ def measure(variant: Variant, architecture: Architecture) -> Usage:
         spilled,
         compiled.metadata.shared,
     )
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def compile_launch(launch: Launch, target: GPUTarget) -> Any:

@@ -21,7 +21,6 @@ from serving.errors import ConfigError
 CHUNK_ELEMENTS = 1 << 21
 """The largest product made at once: 8 MiB in float32."""
 
-
 SPLIT_ROWS = 256
 """Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
 

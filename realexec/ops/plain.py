@@ -1,4 +1,4 @@
-"""Every operation in plain torch, on any device: oracle of the fast ones, and fallback."""
+"""Every operation in plain torch, on any device: the oracle of the fast ones."""
 
 import torch
 import torch.nn.functional as F

@@ -18,28 +18,10 @@ class TritonOps:
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         return lambda x: F.linear(x, weight, bias)
 
-    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        norm.rms_norm(x, weight, eps, out)
-
-    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        norm.add_rms_norm(x, residual, weight, eps, out)
-
-    def rotate_qk(
-        self,
-        qkv: Tensor,
-        num_heads: int,
-        num_kv_heads: int,
-        positions: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        q_norm: Tensor | None,
-        k_norm: Tensor | None,
-        eps: float,
-    ) -> None:
-        rope.rotate_qk(qkv, num_heads, num_kv_heads, positions, cos, sin, q_norm, k_norm, eps)
-
-    def silu_mul(self, gate_up: Tensor, out: Tensor) -> None:
-        activation.silu_mul(gate_up, out)
+    rms_norm = staticmethod(norm.rms_norm)
+    add_rms_norm = staticmethod(norm.add_rms_norm)
+    rotate_qk = staticmethod(rope.rotate_qk)
+    silu_mul = staticmethod(activation.silu_mul)
 
     def rows(self, tokens: int) -> int:
         return tokens

@@ -12,6 +12,7 @@ pytest.importorskip("numba")
 
 from realexec.attention.base import RaggedBatch
 from realexec.attention.numba_cpu import NumbaAttention
+from realexec.checkpoint.tensors import named_tensors
 from realexec.kv_cache import KVCache
 from realexec.linear import linear
 from realexec.model import Model
@@ -77,38 +78,13 @@ def test_logits_equal_transformers(architecture) -> None:
         oracle = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, mlp_bias=False))
     else:
         oracle = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes))
-    missing, unexpected = oracle.load_state_dict(hugging_face_names(shape, weights), strict=False)
+    missing, unexpected = oracle.load_state_dict(named_tensors(shape, weights), strict=False)
     assert not unexpected
     assert set(missing) <= ({"lm_head.weight"} if shape.tie_word_embeddings else set())
     token_ids = [(13 * i) % 97 for i in range(60)]
     with torch.inference_mode():
         expected = oracle.eval()(torch.tensor([token_ids])).logits[0].numpy()
     np.testing.assert_allclose(all_logits(shape, weights, token_ids), expected, rtol=0, atol=2e-5)
-
-
-def hugging_face_names(shape: ModelShape, weights: Weights) -> dict:
-    named = {"model.embed_tokens.weight": weights.embedding, "model.norm.weight": weights.final_norm}
-    if not shape.tie_word_embeddings:
-        named["lm_head.weight"] = weights.head
-    query, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    for i, layer in enumerate(weights.layers):
-        q, k, v = layer.qkv.split([query, kv, kv])
-        gate, up = layer.gate_up.chunk(2)
-        parts = {
-            "input_layernorm": layer.input_norm,
-            "self_attn.q_proj": q,
-            "self_attn.k_proj": k,
-            "self_attn.v_proj": v,
-            "self_attn.o_proj": layer.output,
-            "post_attention_layernorm": layer.post_norm,
-            "mlp.gate_proj": gate,
-            "mlp.up_proj": up,
-            "mlp.down_proj": layer.down,
-        }
-        if layer.q_norm is not None:
-            parts |= {"self_attn.q_norm": layer.q_norm, "self_attn.k_norm": layer.k_norm}
-        named |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in parts.items()}
-    return named
 
 
 def test_chunks_of_rows_change_nothing(monkeypatch) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from triton.testing import do_bench
 
-from realexec.kv_cache import name_of
+from realexec.compute import name_of
 
 COPIED_BYTES = 1 << 30
 PRODUCT_SIDE = 8192

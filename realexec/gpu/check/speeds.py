@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from triton.testing import do_bench
 
+from realexec.compute import name_of
 from realexec.gpu.check.ceilings import Ceilings
 from realexec.kernels.activation import silu_mul
 from realexec.kernels.decode import DecodeWorkspace, decode_attention
@@ -16,7 +17,6 @@ from realexec.kernels.prefill import prefill_attention
 from realexec.kernels.rope import rotate_qk
 from realexec.kernels.sampling import sample
 from realexec.kernels.store import store_kv
-from realexec.kv_cache import name_of
 
 HEADS, KV_HEADS, DIM, BLOCK = 16, 8, 128, 16  # Qwen3-0.6B's attention
 HIDDEN, INTERMEDIATE, VOCAB = 1024, 3072, 151936

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from realexec.compute import name_of
+
 # Of 1 + |expected|. Kernels compute in float32 and round once; attention also rounds the weights of its softmax to the
 # dtype of the values. A token too many or too few changes a float32 result by a hundred times its tolerance.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 2 * 2.0**-10, torch.bfloat16: 2 * 2.0**-7}
@@ -56,4 +58,4 @@ def same(case: str, got: Tensor, expected: Tensor) -> Comparison:
 def judge(check: str, dtype: torch.dtype, comparisons: Iterator[Comparison]) -> Verdict:
     found = list(comparisons)
     worst = max(found, key=lambda comparison: comparison.error)
-    return Verdict(check, str(dtype).removeprefix("torch."), len(found), worst.error, worst.case)
+    return Verdict(check, name_of(dtype), len(found), worst.error, worst.case)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 
 from realexec.gpu.executor import GpuExecutor
-from realexec.gpu.proof import CONFIG, _requests, small_shape
+from realexec.gpu.proof import CONFIG, mixed_requests, small_shape
 from realexec.kv_cache import KVCache
 from realexec.model import Model
 from realexec.ops.triton_gpu import TritonOps
@@ -36,7 +36,7 @@ def compare_overlapped(
     if device.type == "cuda":  # interpreted, it would take longer than all else
         gpu.warm_up(config.max_num_batched_tokens, config.max_num_seqs)
     arrivals = []
-    for i, (request, sampling) in enumerate(_requests(requests, most_output, seed)):
+    for i, (request, sampling) in enumerate(mixed_requests(requests, most_output, seed)):
         arrivals.append(request)
         for runner in (cpu, gpu):
             runner.sample_with(request.request_id, _with_minimum(sampling) if i % 2 else sampling)

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from realexec.compute import name_of
 from realexec.kernels import aot
 from realexec.kernels.activation import silu_mul_launch
 from realexec.kernels.checks import DTYPES, HEAD_DIMS
@@ -93,7 +94,7 @@ def test_the_documented_table_is_of_these_kernels(repo: Path) -> None:
     """docs/kernels.md has a row for every variant, with the warps and stages it has now."""
     text = (repo / "docs" / "kernels.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in text.splitlines() if line.startswith("| ")]
-    name = aot.dtype_name
+    name = name_of
     shipped = [[v.kernel, name(v.dtype), str(v.size), str(v.launch.warps), str(v.launch.stages)] for v in variants()]
     assert sorted(rows[2:]) == sorted(shipped)
 

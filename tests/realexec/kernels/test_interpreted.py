@@ -16,10 +16,11 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 pytest.importorskip("numba")
 
+from realexec.compute import name_of
 from realexec.kernels.checks import DTYPES
 from realexec.kernels.proof.checks import CHECKS
 
-NAMES = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
+NAMES = [name_of(dtype) for dtype in DTYPES]
 
 
 @pytest.fixture(scope="module")
