@@ -17,8 +17,9 @@ from time import perf_counter, process_time
 from lab.fleet_runs import simulate_fleet
 from lab.fleet_spec import equal_replicas, members
 from lab.runs import heads, simulate_run
+from records.cost_terms import CostTerms, Term
 from records.engine_files import STEPS_A_ROW_GROUP
-from records.profile import CostTerms, KVCapacity, Profile, Term
+from records.profile import KVCapacity, Profile
 from records.profile_cost import ProfileCost
 from records.request_rows import RequestRows
 from records.step_rows import StepRows

@@ -22,7 +22,8 @@ from calibration.measure import drift, measure
 from calibration.online import saturated_rate, step_rows
 from calibration.speed import typical_ms
 from calibration.traffic import AZURE_CONVERSATION, Traffic
-from records.profile import RESIDUAL_SHARES, CostTerms, KVCapacity, Profile, ResidualNoise
+from records.cost_terms import CostTerms
+from records.profile import RESIDUAL_SHARES, KVCapacity, Profile, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from records.profile import CostTerms, Term
+from records.cost_terms import CostTerms, Power, Term
 
 REWEIGHTINGS = 5
 _INFINITY = float("inf")
@@ -29,10 +29,15 @@ class Basis:
     meaning: str
     low: float = 0.0
     high: float = _INFINITY
+    padded: bool = False
 
-    def column(self, samples: pd.DataFrame) -> np.ndarray:
+    def column(self, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:
         """shape [samples]"""
         values = np.ones(len(samples)) if self.feature == "one" else samples[self.feature].to_numpy(dtype=float)
+        if self.padded and graph_sizes:
+            sizes = np.asarray(graph_sizes, dtype=float)
+            above = np.searchsorted(sizes, values).clip(max=len(sizes) - 1)
+            values = np.where(values > sizes[-1], values, sizes[above])
         return np.clip(values, self.low, self.high) - self.low
 
 
@@ -94,10 +99,19 @@ def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bo
     )
 
 
-def predict(terms: CostTerms, samples: pd.DataFrame) -> np.ndarray:
-    """Milliseconds, shape [samples]."""
+def predict(cost: CostTerms, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:
+    """Milliseconds, shape [samples]; the formula of records/profile_cost.py, over many steps."""
     total = np.zeros(len(samples))
-    for t in terms.terms:
-        basis = Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high)
-        total += t.coefficient_ms * basis.column(samples)
+    for t in cost.terms:
+        basis = Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high, t.padded)
+        total += t.coefficient_ms * basis.column(samples, graph_sizes)
+    for overlap in cost.overlaps:
+        total += overlapped([predict(alternative, samples, graph_sizes) for alternative in overlap.of], overlap.power)
     return total
+
+
+def overlapped(alternatives: Sequence[np.ndarray], power: Power) -> np.ndarray:
+    """What work that goes on at the same time takes, by what each would take alone; shape [samples]."""
+    if power == "max":
+        return np.asarray(np.max(alternatives, axis=0))
+    return np.asarray(np.sum([a**power for a in alternatives], axis=0) ** (1 / power))

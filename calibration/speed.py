@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from records.manifest import Manifest
-from records.profile import CostTerms, Profile
+from records.profile import Profile
 from serving.errors import ProfileError
 
 
@@ -39,19 +39,4 @@ def at_speed_of(profile: Profile, runs: Iterable[Manifest]) -> tuple[Profile, fl
         raise ProfileError(f"profile {profile.name} has no probe of the machine's speed; calibrate again")
     measured = [probe_ms(m) for m in runs]
     factor = sum(measured) / len(measured) / profile.probe["ms"]
-    scaled = profile.model_copy(
-        update={
-            "execute": _times(profile.execute, factor),
-            "schedule": _times(profile.schedule, factor),
-            "complete": _times(profile.complete, factor),
-            "return_": _times(profile.return_, factor),
-            "probe": {"ms": profile.probe["ms"] * factor},
-        }
-    )
-    return scaled, factor
-
-
-def _times(terms: CostTerms, factor: float) -> CostTerms:
-    return CostTerms(
-        terms=tuple(t.model_copy(update={"coefficient_ms": t.coefficient_ms * factor}) for t in terms.terms)
-    )
+    return profile.times(factor).model_copy(update={"probe": {"ms": profile.probe["ms"] * factor}}), factor

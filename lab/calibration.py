@@ -6,7 +6,8 @@ from calibration.calibrate import calibrate
 from calibration.traffic import AZURE_CONVERSATION, Traffic
 from lab.console import progress, say
 from records.atomic import check_parent
-from records.profile import CostTerms, Profile, write_profile
+from records.cost_terms import CostTerms
+from records.profile import Profile, write_profile
 from serving.schedule.config import EngineConfig
 
 

@@ -77,7 +77,7 @@ def simulate_fleet(
                 noise=lambda life: (
                     None
                     if noise_seed is None
-                    else StepNoise(member.profile.residual, noise_seed, f"step noise {index} {life}")
+                    else StepNoise.of(member.profile, noise_seed, f"step noise {index} {life}")
                 ),
             )
 

@@ -82,7 +82,7 @@ def simulate_run(
         profile, factor = at_speed_of(profile, speed_of)
     cost = ProfileCost(profile)
     outside = OutsideHull(cost)
-    noise = None if noise_seed is None else StepNoise(profile.residual, noise_seed, "step noise 0 0")
+    noise = None if noise_seed is None else StepNoise.of(profile, noise_seed, "step noise 0 0")
     with new_run(folder, heads(workload), force) as run:
 
         def log() -> None:

@@ -1,14 +1,7 @@
-"""A profile: what steps cost on one machine with one model, as calibration measured it. JSON, samples beside it.
-
-A duration is a sum of terms. A term grows with one feature of the step between two values of it:
-
-    milliseconds = coefficient_ms * (clip(feature, low, high) - low)
-
-The constant of a duration is a term of the pseudo-feature "one", which is always 1.
-"""
+"""A profile: what steps cost on one machine with one model, as calibration measured it. JSON, samples beside it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -17,58 +10,23 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from records.atomic import write_file
+from records.cost_terms import CostTerms, Frozen
 from records.json_values import JsonObject, explain, pretty_json
 from serving.cost import StepFeatures
 from serving.errors import ProfileError
-from serving.names import hint
 
-VERSION: Literal["servetwin.profile/1"] = "servetwin.profile/1"
-FEATURES = ("one", *StepFeatures.names())
+VERSION: Literal["servetwin.profile/2"] = "servetwin.profile/2"
 STEP_KINDS = ("prefill", "decode", "mixed")
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
-    )
-
-
-class Term(_Frozen):
-    """One cause of a duration. low, high: bounds of the feature; high None: no bound. meaning: in words."""
-
-    name: str
-    feature: str
-    low: float = 0.0
-    high: float | None = None
-    coefficient_ms: float = Field(ge=0)
-    meaning: str
-
-    @field_validator("feature")
-    @classmethod
-    def _known(cls, feature: str) -> str:
-        if feature not in FEATURES:
-            raise ValueError(f"unknown feature; {hint(feature, FEATURES)}")
-        return feature
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Term":
-        if self.high is not None and self.high <= self.low:
-            raise ValueError(f"high ({self.high:g}) must be above low ({self.low:g})")
-        return self
-
-
-class CostTerms(_Frozen):
-    terms: tuple[Term, ...]
 
 
 RESIDUAL_SHARES = (0.0, 0.01, 0.05, *(n / 10 for n in range(1, 10)), 0.95, 0.99, 1.0)
 """The shares of steps whose residual does not exceed the quantiles of a profile."""
 
 
-class ResidualNoise(_Frozen):
+class ResidualNoise(Frozen):
     """Measured / predicted - 1 over so many steps: its standard deviation and quantiles of its absolute value.
 
     quantiles: its own, at RESIDUAL_SHARES; empty where too few steps were measured.
@@ -90,7 +48,7 @@ class ResidualNoise(_Frozen):
         return quantiles
 
 
-class KVCapacity(_Frozen):
+class KVCapacity(Frozen):
     """The pool that the measurement ran with. block_size: tokens. bytes_per_token: of K and V over all layers.
 
     host_link_bytes_per_s: KV moved between device and host memory, where that was measured.
@@ -102,24 +60,36 @@ class KVCapacity(_Frozen):
     host_link_bytes_per_s: float | None = Field(default=None, gt=0)
 
 
-class SampleFile(_Frozen):
+class SampleFile(Frozen):
     """The raw measurements, a parquet file in the profile's folder."""
 
     name: str
     sha256: str
 
 
-class Profile(_Frozen):
+class EngineMeasured(Frozen):
+    """preset: batching rules. settings: of serving.schedule.config.EngineConfig; what is not named has its default."""
+
+    preset: str
+    settings: JsonObject = Field(default_factory=dict)
+
+
+class Profile(Frozen):
     """A calibrated cost model.
 
     model, hardware, software, conditions: what was measured, on what, and how.
     execute, schedule, complete, return: the four durations of a step, as serving.cost.CostModel defines them.
-    residual: noise around execute, by kind of step. hull: least and greatest value of each feature that was measured.
+    graph_sizes: the sizes a batch is padded to where the engine captured its steps, ascending; terms say who is.
+    draws: coefficients as likely as those fitted (bootstrap), each with those of the four durations in this order.
+    residual: noise around execute, by kind of step. residual_persistence: the share of steps whose residual is that of
+    the step before. hull: least and greatest value of each feature that was measured.
     capacity: requests per second of a stated traffic. held_out: errors on steps the fit did not see. probe: time
     of a reference batch, to tell later whether the machine is as it was.
+    engine: preset and settings that were measured, the defaults of a simulation. source: who measured, for profiles
+    from the measurements of others, and how far they predict what those measured besides.
     """
 
-    format: Literal["servetwin.profile/1"] = VERSION
+    format: Literal["servetwin.profile/2"] = VERSION
     name: str
     model: JsonObject
     hardware: JsonObject
@@ -129,12 +99,17 @@ class Profile(_Frozen):
     schedule: CostTerms
     complete: CostTerms
     return_: Annotated[CostTerms, Field(alias="return")]
+    graph_sizes: tuple[int, ...] = ()
+    draws: tuple[tuple[float, ...], ...] = ()
     residual: dict[str, ResidualNoise]
+    residual_persistence: float = Field(default=0.0, ge=0, lt=1)
     hull: dict[str, tuple[float, float]]
     kv: KVCapacity
     capacity: JsonObject | None = None
     held_out: JsonObject | None = None
     probe: JsonObject | None = None
+    engine: EngineMeasured | None = None
+    source: JsonObject | None = None
     samples: SampleFile | None = None
 
     @field_validator("residual")
@@ -154,6 +129,47 @@ class Profile(_Frozen):
             if least > greatest:
                 raise ValueError(f"{name} has its least value {least:g} above its greatest {greatest:g}")
         return hull
+
+    @field_validator("graph_sizes")
+    @classmethod
+    def _ascending(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if list(sizes) != sorted(set(sizes)) or (sizes and sizes[0] < 1):
+            raise ValueError("graph_sizes must ascend, from 1 or more")
+        return sizes
+
+    @model_validator(mode="after")
+    def _draws_fit(self) -> "Profile":
+        count = sum(1 for duration in self.durations for _ in duration.every_term())
+        for draw in self.draws:
+            if len(draw) != count or min(draw, default=0.0) < 0:
+                raise ValueError(f"each of draws must hold {count} coefficients, one a term, none below 0")
+        return self
+
+    @property
+    def durations(self) -> tuple[CostTerms, CostTerms, CostTerms, CostTerms]:
+        """execute, schedule, complete, return"""
+        return self.execute, self.schedule, self.complete, self.return_
+
+    def with_durations(self, durations: Sequence[CostTerms]) -> "Profile":
+        """In the order of durations. The draws, which belong to the fitted coefficients, are left out."""
+        execute, schedule, complete, return_ = durations
+        changed = {"execute": execute, "schedule": schedule, "complete": complete, "return_": return_, "draws": ()}
+        return self.model_copy(update=changed)
+
+    def times(self, factor: float) -> "Profile":
+        """Every duration so many times as long, in the draws too."""
+        scaled = self.with_durations([duration.times(factor) for duration in self.durations])
+        draws = tuple(tuple(c * factor for c in draw) for draw in self.draws)
+        return scaled.model_copy(update={"draws": draws})
+
+    def drawn(self, k: int) -> "Profile":
+        """With the coefficients of draw k in place of the fitted ones."""
+        rest, priced = list(self.draws[k]), []
+        for duration in self.durations:
+            count = sum(1 for _ in duration.every_term())
+            priced.append(duration.with_coefficients(rest[:count]))
+            rest = rest[count:]
+        return self.with_durations(priced)
 
     def to_json(self) -> bytes:
         return pretty_json(self.model_dump(mode="json", by_alias=True))

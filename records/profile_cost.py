@@ -1,13 +1,16 @@
 """A profile as the cost model of a simulation: plain Python floats in a fixed order, so every machine rounds alike."""
 
+from bisect import bisect_left
 from collections.abc import Callable
+from math import sqrt
 from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from records.profile import CostTerms, Profile
+from records.cost_terms import CostTerms, Overlap
+from records.profile import Profile
 from serving.cost import CostModel, StepFeatures
 from serving.errors import ConfigError
 
@@ -24,7 +27,8 @@ class ProfileCost:
     """
 
     def __init__(self, profile: Profile) -> None:
-        durations = [_Duration(cost) for cost in (profile.schedule, profile.execute, profile.return_, profile.complete)]
+        execute, schedule, complete, return_ = [_Duration(cost, profile.graph_sizes) for cost in profile.durations]
+        durations = (schedule, execute, return_, complete)
         self.schedule_time, self.execute_time, self.return_time, self.complete_time = [d.of for d in durations]
         self.over_contexts = [duration.over_contexts for duration in durations]
         self._kv = profile.kv
@@ -72,34 +76,78 @@ class _Ramp(NamedTuple):
     coefficient: float
 
 
-_Rise = tuple[float, float, float]
-"""low, high, coefficient of a ramp in decode_context."""
+class _Sum:
+    """Milliseconds of a CostTerms, in a fixed order: the constant, ramps, then overlaps."""
 
-
-class _Duration:
-    """A sum of ramps, in a fixed order."""
-
-    def __init__(self, cost: CostTerms) -> None:
-        self._constant = 0.0
-        self._ramps: list[_Ramp] = []
+    def __init__(self, cost: CostTerms, graph_sizes: tuple[int, ...]) -> None:
+        self.constant = 0.0
+        self.ramps: list[_Ramp] = []
+        self.overlaps = [_Overlap(overlap, graph_sizes) for overlap in cost.overlaps]
         for term in cost.terms:
             high = float("inf") if term.high is None else term.high
             if term.coefficient_ms == 0.0:
                 continue
             if term.feature == "one":
-                self._constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
+                self.constant += term.coefficient_ms * (min(max(1.0, term.low), high) - term.low)
             else:
-                get = attrgetter(term.feature)
-                self._ramps.append(_Ramp(term.feature, get, term.low, high, term.coefficient_ms))
+                get: Callable[[StepFeatures], int] = attrgetter(term.feature)
+                if term.padded and graph_sizes:
+                    get = _padded(get, graph_sizes)
+                self.ramps.append(_Ramp(term.feature, get, term.low, high, term.coefficient_ms))
 
-    def of(self, step: StepFeatures) -> int:
-        """Nanoseconds."""
-        milliseconds = self._constant
-        for _, get, low, high, coefficient in self._ramps:
+    def at(self, step: StepFeatures) -> float:
+        milliseconds = self.constant
+        for _, get, low, high, coefficient in self.ramps:
             value = get(step)
             if value > low:
                 milliseconds += coefficient * ((value if value < high else high) - low)
-        return round(milliseconds * 1e6)
+        for overlap in self.overlaps:
+            milliseconds += overlap.at(step)
+        return milliseconds
+
+
+class _Overlap:
+    """(a^p + b^p)^(1/p), p by squaring; "max" is the greatest."""
+
+    def __init__(self, overlap: Overlap, graph_sizes: tuple[int, ...]) -> None:
+        self._of = [_Sum(alternative, graph_sizes) for alternative in overlap.of]
+        self._squarings = None if overlap.power == "max" else overlap.power.bit_length() - 1
+
+    def at(self, step: StepFeatures) -> float:
+        alternatives = [alternative.at(step) for alternative in self._of]
+        if self._squarings is None:
+            return max(alternatives)
+        total = 0.0
+        for value in alternatives:
+            for _ in range(self._squarings):
+                value *= value
+            total += value
+        for _ in range(self._squarings):
+            total = sqrt(total)
+        return total
+
+
+def _padded(get: Callable[[StepFeatures], int], sizes: tuple[int, ...]) -> Callable[[StepFeatures], int]:
+    greatest = sizes[-1]
+
+    def padded(step: StepFeatures) -> int:
+        value = get(step)
+        return value if value > greatest else sizes[bisect_left(sizes, value)]
+
+    return padded
+
+
+_Rise = tuple[float, float, float]
+"""low, high, coefficient of a ramp in decode_context."""
+
+
+class _Duration:
+    def __init__(self, cost: CostTerms, graph_sizes: tuple[int, ...]) -> None:
+        self._sum = _Sum(cost, graph_sizes)
+
+    def of(self, step: StepFeatures) -> int:
+        """Nanoseconds."""
+        return round(self._sum.at(step) * 1e6)
 
     def over_contexts(self, step: StepFeatures, count: int) -> Durations:
         """of() this step, and those behind it, each with num_seqs more of decode_context; one entry if they are equal.
@@ -107,13 +155,16 @@ class _Duration:
         Each sum has the same numbers in the same order as in of().
         """
         first, growth = step.decode_context, step.num_seqs
+        contexts = range(first, first + count * growth, growth)
+        if self._sum.overlaps:
+            return [self.of(step._replace(decode_context=context)) for context in contexts]
         constant, ramps = self._split(step, first + (count - 1) * growth)
         if not ramps:
             return [round(constant * 1e6)]
         if count > FEW:
             return _many(constant, ramps, np.arange(first, first + count * growth, growth, dtype=np.float64))
         durations = []
-        for context in range(first, first + count * growth, growth):
+        for context in contexts:
             milliseconds = constant
             for low, high, coefficient in ramps:
                 if context > low:
@@ -125,9 +176,9 @@ class _Duration:
         """The sum up to the first ramp that rises between the context of the step and `last`; that one and those behind
         it.
         """
-        milliseconds, first = self._constant, step.decode_context
+        milliseconds, first = self._sum.constant, step.decode_context
         ramps: list[_Rise] = []
-        for feature, get, low, high, coefficient in self._ramps:
+        for feature, get, low, high, coefficient in self._sum.ramps:
             if feature == "decode_context" and first < high:
                 if low < last:
                     ramps.append((low, high, coefficient))

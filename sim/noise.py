@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from records.profile import RESIDUAL_SHARES, ResidualNoise
+from records.profile import RESIDUAL_SHARES, Profile, ResidualNoise
 from serving.cost import StepFeatures
 from serving.errors import ConfigError
 from workloads.streams import stream
@@ -19,18 +19,24 @@ _AT_ONCE = 4096
 
 
 class StepNoise:
-    """residual: of a profile, by kind of step. name: of the stream.
+    """residual: of a profile, by kind of step. name: of the stream. persistence: the share of steps that have the draw
+    of the step before; also the correlation of neighbours.
 
     Errors: ConfigError where the profile has no quantiles of its residuals.
     """
 
-    def __init__(self, residual: Mapping[str, ResidualNoise], seed: int, name: str) -> None:
+    def __init__(self, residual: Mapping[str, ResidualNoise], seed: int, name: str, persistence: float = 0.0) -> None:
         self._quantiles = {kind: _quantiles(residual, kind) for kind in ("prefill", "decode", "mixed")}
         for kind, quantiles in self._quantiles.items():
             if not quantiles:
                 raise ConfigError(f"the profile has no quantiles of its residuals ({kind} steps): calibrate again")
         self._random = stream(seed, name)
+        self._persistence = persistence
         self._draws: list[float] = []
+
+    @classmethod
+    def of(cls, profile: Profile, seed: int, name: str) -> "StepNoise":
+        return cls(profile.residual, seed, name, profile.residual_persistence)
 
     def factors(self, step_id: int, step: StepFeatures, count: int) -> NDArray[np.float64]:
         """factor() of so many steps of this shape, one after the other."""
@@ -39,11 +45,20 @@ class StepNoise:
     def factor(self, step_id: int, step: StepFeatures) -> float:
         """Of the execution time. Steps are asked for in any order, each as often as one likes."""
         while step_id >= len(self._draws):
-            self._draws += self._random.random(_AT_ONCE).tolist()
+            self._draw_more()
         kind = (
             "decode" if not step.num_prefill_seqs else "mixed" if step.num_prefill_seqs < step.num_seqs else "prefill"
         )
         return 1.0 + _at(self._draws[step_id], self._quantiles[kind])
+
+    def _draw_more(self) -> None:
+        fresh = self._random.random(_AT_ONCE).tolist()
+        if self._persistence:
+            kept = self._random.random(_AT_ONCE) < self._persistence
+            last = self._draws[-1] if self._draws else fresh[0]
+            for i in range(_AT_ONCE):
+                last = fresh[i] = last if kept[i] else fresh[i]
+        self._draws += fresh
 
 
 def _quantiles(residual: Mapping[str, ResidualNoise], kind: str) -> tuple[float, ...]:

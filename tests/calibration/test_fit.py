@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from calibration.design import design, plan_of
 from calibration.fit import EXECUTE, fit, predict
-from records.profile import CostTerms
+from records.cost_terms import CostTerms
 from records.profile_cost import ProfileCost
 from serving.cost import StepFeatures, features
 from serving.schedule.config import EngineConfig

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from records.profile import CostTerms, KVCapacity, Profile, Term, write_profile
+from records.cost_terms import CostTerms, Term
+from records.profile import KVCapacity, Profile, write_profile
 
 TOKENIZER = Path("realexec/tokenizer")
 """A Hugging Face folder: that of the models with random weights."""

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from lab.cli import run
 from lab.fleet_runs import simulate_fleet
 from lab.fleet_spec import FleetSpec
+from records.cost_terms import CostTerms, Term
 from records.laws import check_laws
-from records.profile import CostTerms, Profile, Term, write_profile
+from records.profile import Profile, write_profile
 from records.run import read_run
 from tests.lab.test_same_fleet_record import fleet
 from tests.lab.test_same_record import NOISE, conversations, profile, workload

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lab.runs import simulate_run
-from records.profile import RESIDUAL_SHARES, CostTerms, KVCapacity, Profile, ResidualNoise, Term
+from records.cost_terms import CostTerms, Term
+from records.profile import RESIDUAL_SHARES, KVCapacity, Profile, ResidualNoise
 from records.run import FILES
 from serving.errors import ServetwinError
 from serving.schedule.engine import EngineSpec

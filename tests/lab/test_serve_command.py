@@ -14,7 +14,8 @@ import pytest
 
 from lab.commands.serve import serve
 from lab.options import ComputeOptions, EngineOptions
-from records.profile import CostTerms, KVCapacity, Profile, Term, write_profile
+from records.cost_terms import CostTerms, Term
+from records.profile import KVCapacity, Profile, write_profile
 from records.replay import replay
 from records.run import read_run
 from serving.errors import ConfigError, ProfileError

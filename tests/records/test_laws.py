@@ -13,9 +13,9 @@ import pytest
 from lab.commands.check import check
 from lab.fleet_runs import simulate_fleet
 from lab.runs import simulate_run
+from records.cost_terms import CostTerms
 from records.law import Law
 from records.laws import check_laws
-from records.profile import CostTerms
 from records.run import RunRecord
 from serving.errors import ServetwinError
 from serving.schedule.engine import EngineSpec

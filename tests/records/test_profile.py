@@ -8,17 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from records.profile import (
-    CostTerms,
-    KVCapacity,
-    Profile,
-    ResidualNoise,
-    Term,
-    read_profile,
-    read_samples,
-    write_profile,
-)
+from calibration.fit import predict
+from records.cost_terms import CostTerms, Overlap, Power, Term
+from records.profile import KVCapacity, Profile, ResidualNoise, read_profile, read_samples, write_profile
 from records.profile_cost import ProfileCost
 from serving.cost import CostModel, StepFeatures
 from serving.errors import ProfileError, RecordError
@@ -151,3 +145,57 @@ def test_outside_the_hull() -> None:
     cost = ProfileCost(PROFILE)
     assert cost.outside_hull(STEP) == ()
     assert cost.outside_hull(STEP._replace(num_tokens=65, num_seqs=5, decode_context=9)) == ("num_tokens", "num_seqs")
+
+
+def overlap(power: Power, *alternatives: CostTerms) -> CostTerms:
+    of = Overlap(name="o", of=alternatives, power=power, meaning="a test")
+    return CostTerms(terms=terms(("one", 0, None, 0.5)).terms, overlaps=(of,))
+
+
+@given(st.sampled_from((1, 2, 4, 8, "max")), st.lists(TERM, max_size=4), st.lists(TERM, max_size=4), st.data())
+def test_an_overlap_is_the_norm_of_its_alternatives(power: Power, one: list, other: list, data: st.DataObject) -> None:
+    """As calibration predicts many steps at once, and as a simulation predicts one, or decodes that follow."""
+    one, other = [[(f, 0 if f == "one" else low, high, c) for f, low, high, c in told] for told in (one, other)]
+    cost = overlap(power, terms(*one), terms(*other))
+    steps = [StepFeatures(*data.draw(st.lists(st.integers(1, 30), min_size=8, max_size=8))) for _ in range(3)]
+    model = ProfileCost(PROFILE.model_copy(update={"execute": cost}))
+    alternatives = [
+        ProfileCost(PROFILE.model_copy(update={"execute": a})).execute_time(steps[0]) / 1e6 for a in cost.overlaps[0].of
+    ]
+    norm = max(alternatives) if power == "max" else sum(a**power for a in alternatives) ** (1 / power)
+    assert model.execute_time(steps[0]) / 1e6 == pytest.approx(0.5 + norm, abs=1e-5, rel=1e-6)
+    frame = pd.DataFrame([s._asdict() for s in steps])
+    assert predict(cost, frame) == pytest.approx([model.execute_time(s) / 1e6 for s in steps], abs=1e-6, rel=1e-9)
+    ahead = model.over_contexts[1](steps[0], 5)
+    following = [steps[0]._replace(decode_context=steps[0].decode_context + i * steps[0].num_seqs) for i in range(5)]
+    assert ahead == [model.execute_time(s) for s in following]
+
+
+def test_a_padded_term_counts_the_next_captured_size() -> None:
+    padded = CostTerms(terms=(Term(name="t", feature="num_tokens", coefficient_ms=1.0, meaning="a test", padded=True),))
+    cost = ProfileCost(PROFILE.model_copy(update={"execute": padded, "graph_sizes": (1, 2, 4, 8)}))
+    counts = (1, 2, 3, 4, 5, 8, 9, 40)
+    steps = [STEP._replace(num_tokens=n) for n in counts]
+    assert [cost.execute_time(s) / 1e6 for s in steps] == [1, 2, 4, 4, 8, 8, 9, 40]
+    assert predict(padded, pd.DataFrame([s._asdict() for s in steps]), (1, 2, 4, 8)).tolist() == [
+        1,
+        2,
+        4,
+        4,
+        8,
+        8,
+        9,
+        40,
+    ]
+
+
+def test_draws_put_other_prices_on_the_same_terms() -> None:
+    prices = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    profile = Profile.model_validate({**PROFILE.model_dump(), "draws": (prices,)})
+    drawn = profile.drawn(0)
+    assert tuple(t.coefficient_ms for d in drawn.durations for t in d.every_term()) == prices
+    assert profile.times(2.0).drawn(0).durations == drawn.times(2.0).durations
+    with pytest.raises(ValidationError, match="must hold 7 coefficients"):
+        Profile.model_validate({**PROFILE.model_dump(), "draws": (prices[1:],)})
+    with pytest.raises(ValidationError, match="graph_sizes must ascend"):
+        Profile.model_validate({**PROFILE.model_dump(), "graph_sizes": (4, 2)})

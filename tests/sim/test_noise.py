@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 from math import sqrt
 
+import numpy as np
 import pytest
 
 from records.profile import RESIDUAL_SHARES, ResidualNoise
@@ -132,3 +133,11 @@ def test_policies_and_routers_meet_the_same_noise_at_the_same_step_of_a_replica(
                 assert len(taken) > 50
                 assert taken == [round(1_000_000 * truth[r].factor(n, DECODE)) for n in range(len(taken))]
     assert len(stories) == 4
+
+
+def test_what_persists_keeps_its_distribution_and_correlates_neighbours() -> None:
+    noise = StepNoise({"decode": residual(*SKEWED)}, 4, "s", persistence=0.6)
+    factors = np.array([noise.factor(n, DECODE) for n in range(STEPS)])
+    assert np.corrcoef(factors[1:], factors[:-1])[0, 1] == pytest.approx(0.6, abs=0.03)
+    assert np.corrcoef(factors[3:], factors[:-3])[0, 1] == pytest.approx(0.6**3, abs=0.03)
+    assert np.quantile(factors, RESIDUAL_SHARES[1:-1]) == pytest.approx(np.array(SKEWED[1:-1]) + 1, abs=0.02)
