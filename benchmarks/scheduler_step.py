@@ -31,6 +31,9 @@ class Linear:
     def copy_time(self, num_blocks: int) -> int:
         return 0
 
+    def wake_time(self) -> int:
+        return 0
+
 
 def request(name: str, number: int, prompt: int) -> Request:
     first = 1000 * number

@@ -1,45 +1,49 @@
-"""From a warm engine to a profile: measure designed batches, serve online, fit, check on held-out steps.
+"""From a warm engine to a profile: measure designed batches and served requests in turn, fit, check on held-out runs.
 
-All times are put on one speed, divided by what the probe took around them, because the machine drifts.
-The budget is divided: designed batches first, then a saturated run (capacity), then open-loop runs at 60 % of it. Steps
-of the open-loop runs join the fit of step times, and all online steps that of the engine's own costs. Saturated steps
-do not join the former: with every seat taken the probe is slowed down by more than they are.
+All that is measured runs as it will online: same loop, same threads, load generator and consumer alive. First a pilot,
+each batch of a grid once, and a saturated run, for capacity. They say which steps the workload will run, and which
+batches tell most about those (experiment.py). These are measured in rounds, between runs that serve requests at several
+loads. All times are put on one speed, divided by what the probe took around them, because the machine drifts. Steps of
+the saturated run do not join the fit of step times: with every seat taken the probe is slowed down by more than they
+are.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from random import Random
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from calibration.design import design
 from calibration.fit import EXECUTE, OVERHEAD, fit, predict
 from calibration.machine import hardware, software
-from calibration.measure import drift, measure
-from calibration.online import saturated_rate, step_rows
-from calibration.speed import typical_ms
-from calibration.traffic import AZURE_CONVERSATION, Traffic
+from calibration.measuring.batches import CONTINUED, BatchShape, drawn, fits, grid, plan_of
+from calibration.measuring.experiment import mean_variance, picks
+from calibration.measuring.region import region
+from calibration.measuring.session import Session, check_machine
+from calibration.measuring.traffic import AZURE_CONVERSATION, Traffic
 from records.cost_terms import CostTerms
 from records.profile import RESIDUAL_SHARES, KVCapacity, Profile, ResidualNoise
-from serving.cost import StepFeatures
+from serving.cost import StepFeatures, features
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
-from serving.schedule.contract import StepReceipt
-from serving.schedule.engine import build_scheduler
 
-DESIGNED_SHARE = 0.5
+PILOT_SHARE = 0.2
 SATURATED_SHARE = 0.12
-HELD_OUT_SHARE = 0.2
-OPEN_LOOP_LOAD = 0.6
+DESIGNED_SHARE = 0.3
+ROUNDS = (("vllm", 0.5), ("nano-vllm", 0.7), ("vllm", 0.85))
+"""Preset and share of capacity of what is served after each third of the designed batches."""
+DRAWN = 80
+RATE_BEFORE_CAPACITY = 10.0
 FEWEST_FOR_QUANTILES = 20
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """samples: every measured step, one row each; where says designed, saturated or open-loop."""
+    """samples: every measured step, one row each; calibration/measuring/session.py says of what."""
 
     profile: Profile
     samples: pd.DataFrame
@@ -63,46 +67,91 @@ def calibrate(
     """
     if not budget_s > 0:
         raise MeasurementError(f"the budget is {budget_s} s; give the seconds to measure for")
-    shapes = design(config, seed)
-    say(f"{len(shapes)} designed batches: decode, prefill and mixed steps")
-    designed = measure(runner, shapes, DESIGNED_SHARE * budget_s, seed, progress).assign(where="designed")
-    first = fit(EXECUTE, designed, "execute_ms", relative=True)
+    session = Session(runner, config, traffic, seed)
+    shapes = grid(config, seed)
+    say(f"pilot: {len(shapes)} batches, decode, prefill, mixed and behind a cached prefix, once each")
+    order = Random(seed).sample(range(len(shapes)), len(shapes))
+    pilot_s = PILOT_SHARE * budget_s
+    pilot = session.designed("pilot", shapes, cycle(order), pilot_s, RATE_BEFORE_CAPACITY, len(shapes), progress)
+    guess = _guess_rate(fit(EXECUTE, _warm(pilot), "execute_ms", relative=True), traffic, config)
 
-    say("online: a saturated run for capacity, then an open-loop run")
-    guess = _guess_rate(first, traffic, config)
-    saturated_s = SATURATED_SHARE * budget_s
-    receipts, probe_ms = _serve(runner, config, "vllm", None, max(40, round(guess * saturated_s)), seed + 1, traffic)
-    capacity = saturated_rate(receipts)
-    online = [step_rows(receipts).assign(where="saturated", probe_ms=probe_ms)]
-    progress((DESIGNED_SHARE + SATURATED_SHARE) * budget_s)
-    rate = OPEN_LOOP_LOAD * capacity
-    open_s = (1 - DESIGNED_SHARE - SATURATED_SHARE) * budget_s
-    for k, preset in enumerate(("vllm", "nano-vllm")):
-        wanted = max(20, round(rate * open_s / 2))
-        receipts, probe_ms = _serve(runner, config, preset, rate, wanted, seed + 2 + k, traffic)
-        online.append(step_rows(receipts).assign(where="open-loop", probe_ms=probe_ms))
-    progress(budget_s)
-    samples = pd.concat([designed, *online], ignore_index=True)
-    samples["held_out"] = _held_out(samples, seed)
-    samples["disturbed"] = samples["disturbed"].eq(True)
+    say("a saturated run, for capacity")
+    wanted = max(40, round(guess * SATURATED_SHARE * budget_s))
+    saturated, served = session.served("saturated", "vllm", None, wanted)
+    capacity, wake_ups = served.saturated_rate(), served.wake_ups()
+    spent = (PILOT_SHARE + SATURATED_SHARE) * budget_s
+    progress(spent)
+    first = _profile(runner, config, _samples([pilot, saturated]), capacity, traffic, wake_ups)
+
+    designed_s = DESIGNED_SHARE * budget_s
+    shapes, chosen, promise = _experiment(first, config, traffic, capacity, designed_s, shapes, pilot, seed)
+    say(f"{len(ROUNDS)} rounds: {len(chosen)} batches that tell most of this traffic, then requests; {promise}")
+    runs = [pilot, saturated]
+    Random(seed).shuffle(chosen)
+    designed_s /= len(ROUNDS)
+    served_s = budget_s * (1 - PILOT_SHARE - SATURATED_SHARE - DESIGNED_SHARE) / len(ROUNDS)
+    waiting = cycle(chosen)
+    for k, (preset, load) in enumerate(ROUNDS):
+        rate = load * capacity
+
+        def told(seconds: float, spent: float = spent) -> None:
+            progress(spent + seconds)
+
+        runs.append(session.designed(f"designed {k}", shapes, waiting, designed_s, rate, progress=told))
+        rows, served = session.served(f"{preset} at {load:g}", preset, rate, max(20, round(rate * served_s)))
+        runs.append(rows)
+        wake_ups += served.wake_ups()
+        spent += designed_s + served_s
+        progress(spent)
+    samples = _samples(runs)
+    return Calibration(_profile(runner, config, samples, capacity, traffic, wake_ups), samples)
+
+
+def _samples(runs: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows, with normal_ms: execution at the usual speed of the machine, by the probe."""
+    samples = pd.concat(runs, ignore_index=True)
     samples["normal_ms"] = samples["execute_ms"] * samples["probe_ms"].median() / samples["probe_ms"]
-    profile = _profile(runner, config, samples, capacity, traffic)
-    return Calibration(profile, samples)
+    return samples
 
 
-def _serve(
-    runner: Any, config: EngineConfig, preset: str, rate: float | None, requests: int, seed: int, traffic: Traffic
-) -> tuple[list[StepReceipt], float]:
-    """Serve a drawn workload; rate None: all at once. Returns the steps and the typical probe among them [ms]."""
-    from realexec.load import execute
+def _warm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the first step of a batch of decodes: it follows no decode, as those of an engine do."""
+    if "follows" not in rows:
+        return rows
+    return rows[~((rows["follows"] == 0) & (rows["num_prefill_seqs"] == 0))]
 
-    drawn = traffic.draw(rate, requests, seed)
-    scheduler = build_scheduler(preset, settings=asdict(config))
-    run = execute(drawn, scheduler, runner)
-    probe_ms = typical_ms(run.probes)
-    if probe_ms is None:
-        raise MeasurementError(f"the online part served {requests} requests and was too short; raise --budget")
-    return run.receipts, probe_ms
+
+def _experiment(
+    profile: Profile,
+    config: EngineConfig,
+    traffic: Traffic,
+    capacity: float,
+    budget_s: float,
+    pilot_shapes: list[BatchShape],
+    pilot: pd.DataFrame,
+    seed: int,
+) -> tuple[list[BatchShape], list[int], str]:
+    """Batches, those of them to measure, and what that promises."""
+    likely = region(profile, config, traffic, capacity, seed)
+    shapes = [*pilot_shapes, *drawn(config, seed, DRAWN), *(s for s in likely[::5] if fits(s, config))]
+
+    def rows(of: list[BatchShape]) -> tuple[np.ndarray, np.ndarray]:
+        """Terms over the predicted time [steps, terms]; predicted milliseconds."""
+        frame = pd.DataFrame([features(plan_of(s, 0, config.block_size, ()))._asdict() for s in of])
+        expected = predict(profile.execute, frame, profile.graph_sizes)
+        return np.stack([b.column(frame) for b in EXECUTE], axis=1) / expected[:, None], expected
+
+    candidates, expected = rows(shapes)
+    steps = np.array([1 if s.prefills else 1 + CONTINUED for s in shapes])
+    wanted, _ = rows(likely)
+    warm = _warm(pilot)
+    known = np.stack([b.column(warm) for b in EXECUTE], axis=1)
+    known = known / predict(profile.execute, warm, profile.graph_sizes)[:, None]
+    chosen = picks(candidates, steps * expected / 1e3, wanted, known, budget_s)
+    before = mean_variance(wanted, known)
+    after = mean_variance(wanted, np.concatenate([known, candidates[chosen]]))
+    promise = f"the variance of its predictions falls to {after / before:.0%}"
+    return shapes, chosen, promise
 
 
 def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> float:
@@ -121,29 +170,16 @@ def _guess_rate(terms: CostTerms, traffic: Traffic, config: EngineConfig) -> flo
     return seqs / output / (step_ms / 1e3)
 
 
-def _held_out(samples: pd.DataFrame, seed: int) -> np.ndarray:
-    """A fifth of the designed shapes, whole, and the last fifth of each online run. Shape [samples], bool."""
-    rng = Random(seed)
-    shapes = sorted(samples["shape"].dropna().unique())
-    chosen = set(rng.sample(shapes, round(HELD_OUT_SHARE * len(shapes))))
-    held = samples["shape"].isin(chosen).to_numpy(copy=True)
-    for where in ("saturated", "open-loop"):
-        rows = np.flatnonzero((samples["where"] == where).to_numpy())
-        held[rows[len(rows) - round(HELD_OUT_SHARE * len(rows)) :]] = True
-    return held
-
-
 def _profile(
     runner: Any,
     config: EngineConfig,
     samples: pd.DataFrame,
     capacity: float,
     traffic: Traffic,
+    wake_ups: list[int],
 ) -> Profile:
-    usable = samples[~samples["disturbed"]]
-    held_out = usable[usable["held_out"]]
-    fitted = usable[usable["where"] != "saturated"]
-    checked = fit(EXECUTE, fitted[~fitted["held_out"]], "normal_ms", relative=True)
+    usable = _warm(samples[~samples["disturbed"]])
+    fitted = usable[usable["run"] != "saturated"]
     execute = fit(EXECUTE, fitted, "normal_ms", relative=True)
     shape = runner.shape
     return Profile(
@@ -154,13 +190,14 @@ def _profile(
         conditions={
             **runner.conditions,
             "settings": asdict(config),
-            "speed_drift": drift(samples),
-            "disturbed_samples": int(samples["disturbed"].sum()),
+            "speed_drift": check_machine(samples),
+            "disturbed_steps": int(samples["disturbed"].sum()),
         },
         execute=execute,
         schedule=fit(OVERHEAD, usable, "schedule_ms"),
         complete=fit(OVERHEAD, usable, "complete_ms"),
         return_=fit(OVERHEAD, usable, "return_ms"),
+        wake_ms=float(np.median(wake_ups)) / 1e6 if wake_ups else 0.0,
         residual=_residual(execute, usable),
         hull={name: (float(usable[name].min()), float(usable[name].max())) for name in StepFeatures.names()},
         kv=KVCapacity(
@@ -170,7 +207,7 @@ def _profile(
             host_link_bytes_per_s=runner.probe_host_link(),
         ),
         capacity={"requests_per_s": capacity, "traffic": traffic.name},
-        held_out=_errors(checked, held_out),
+        held_out=_held_out_errors(fitted),
         probe={"ms": float(samples["probe_ms"].median())},
     )
 
@@ -180,19 +217,28 @@ def _slug(device: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", device.lower()))
 
 
-def _errors(terms: CostTerms, samples: pd.DataFrame) -> dict[str, Any]:
-    """Relative errors of terms on samples they were not fitted to, by where the steps come from."""
-    error = np.abs(predict(terms, samples) / samples["normal_ms"].to_numpy(dtype=float) - 1)
-    bias = predict(terms, samples).sum() / samples["normal_ms"].sum() - 1
-    found: dict[str, Any] = {"steps": len(samples), "median": float(np.median(error)), "total_time": float(bias)}
-    for where in samples["where"].unique():
-        chosen = (samples["where"] == where).to_numpy()
-        found[where] = {
-            "steps": int(chosen.sum()),
-            "median": float(np.median(error[chosen])),
-            "p90": float(np.percentile(error[chosen], 90)),
+def _held_out_errors(samples: pd.DataFrame) -> dict[str, Any]:
+    """Relative errors on the steps of each run, by terms that were fitted to all other runs."""
+    found: dict[str, Any] = {}
+    errors, predicted, measured = [], 0.0, 0.0
+    for run in samples["run"].unique():
+        held = samples[samples["run"] == run]
+        rest = samples[samples["run"] != run]
+        if rest.empty:
+            return {}
+        expected, took = predict(fit(EXECUTE, rest, "normal_ms", relative=True), held), held["normal_ms"].to_numpy()
+        error = np.abs(expected / took - 1)
+        errors.append(error)
+        predicted, measured = predicted + expected.sum(), measured + took.sum()
+        found[str(run)] = {
+            "steps": len(held),
+            "median": float(np.median(error)),
+            "p90": float(np.percentile(error, 90)),
+            "total_time": float(expected.sum() / took.sum() - 1),
         }
-    return found
+    every = np.concatenate(errors)
+    total = {"steps": len(every), "median": float(np.median(every)), "total_time": float(predicted / measured - 1)}
+    return {**total, "runs": found}
 
 
 def _residual(terms: CostTerms, samples: pd.DataFrame) -> dict[str, ResidualNoise]:

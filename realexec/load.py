@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from realexec.engine import Engine, ExecutedStep, PlanRunner
+from realexec.engine import Answerer, Engine, ExecutedStep, PlanRunner
 from serving.request import Request
 from serving.schedule.contract import Plan, SchedulerLike, StepReceipt
 from workloads.clients import Clients
@@ -47,9 +47,11 @@ def execute(
     predicted: Sequence[int] | None = None,
     max_in_flight: int | None = None,
     progress: Callable[[int], None] | None = None,
+    answerer: Answerer | None = None,
 ) -> ExecutedRun:
     """Send each request when it is due, and serve all to the end.
 
+    answerer: who says what a step's tokens are; None: the workload's Truth.
     predicted, max_in_flight: see workloads/clients.py. progress is told the number of finished requests as it grows.
     With async scheduling the runner never samples the end-of-sequence token: what Truth would put in place of it
     came too late for the step that computes it.
@@ -66,9 +68,8 @@ def execute(
         runner.never_sample([EOS_TOKEN_ID])
     with _without_collection_pauses():
         start = time.perf_counter_ns() + LEAD_NS
-        engine = Engine(
-            scheduler, runner, _Ends(Truth(workload), overrun), clock=lambda: time.perf_counter_ns() - start
-        )
+        answerer = answerer or _Ends(Truth(workload), overrun)
+        engine = Engine(scheduler, runner, answerer, clock=lambda: time.perf_counter_ns() - start)
         consumer = _Consumer(engine, start, progress, outputs if workload.has_parents else None)
         listens = workload.has_parents or max_in_flight is not None
         try:

@@ -79,6 +79,7 @@ class Profile(Frozen):
 
     model, hardware, software, conditions: what was measured, on what, and how.
     execute, schedule, complete, return: the four durations of a step, as serving.cost.CostModel defines them.
+    wake_ms: from an arrival at an idle engine to its next call of schedule().
     graph_sizes: the sizes a batch is padded to where the engine captured its steps, ascending; terms say who is.
     draws: coefficients as likely as those fitted (bootstrap), each with those of the four durations in this order.
     residual: noise around execute, by kind of step. residual_persistence: the share of steps whose residual is that of
@@ -99,6 +100,7 @@ class Profile(Frozen):
     schedule: CostTerms
     complete: CostTerms
     return_: Annotated[CostTerms, Field(alias="return")]
+    wake_ms: float = Field(default=0.0, ge=0)
     graph_sizes: tuple[int, ...] = ()
     draws: tuple[tuple[float, ...], ...] = ()
     residual: dict[str, ResidualNoise]
@@ -160,7 +162,7 @@ class Profile(Frozen):
         """Every duration so many times as long, in the draws too."""
         scaled = self.with_durations([duration.times(factor) for duration in self.durations])
         draws = tuple(tuple(c * factor for c in draw) for draw in self.draws)
-        return scaled.model_copy(update={"draws": draws})
+        return scaled.model_copy(update={"draws": draws, "wake_ms": self.wake_ms * factor})
 
     def drawn(self, k: int) -> "Profile":
         """With the coefficients of draw k in place of the fitted ones."""

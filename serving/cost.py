@@ -94,3 +94,6 @@ class CostModel(Protocol):
 
     def complete_time(self, step: StepFeatures) -> int:
         """Tokens on the host -> the engine is ready to schedule again."""
+
+    def wake_time(self) -> int:
+        """A request arrives at an idle engine -> schedule() is called."""

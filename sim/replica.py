@@ -148,6 +148,9 @@ class Replica:
                 self.now = int(self._env.now)
                 if plan.wake_at is None or self._inbox:
                     num_idle = 0
+                wake = cost.wake_time() if self._inbox else 0
+                if wake and not self._is_alone_until(self.now + wake):
+                    yield self._at(self.now + wake, Order.DECISION)
                 continue
             if isinstance(plan, Plan):
                 num_idle = 0

@@ -18,6 +18,7 @@ class ScriptedCost:
     return_: int = 0
     complete: int = 0
     copy: int = 0
+    wake: int = 0
 
     def schedule_time(self, step: StepFeatures) -> int:
         return self.schedule
@@ -33,3 +34,6 @@ class ScriptedCost:
 
     def complete_time(self, step: StepFeatures) -> int:
         return self.complete
+
+    def wake_time(self) -> int:
+        return self.wake

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.design import design, plan_of
 from calibration.fit import EXECUTE, fit, predict
+from calibration.measuring.batches import drawn, grid, plan_of
 from records.cost_terms import CostTerms
 from records.profile_cost import ProfileCost
 from serving.cost import StepFeatures, features
@@ -18,7 +18,7 @@ CONFIG = EngineConfig(num_blocks=2048)
 
 
 def samples() -> pd.DataFrame:
-    shapes = design(CONFIG, seed=0)
+    shapes = [*grid(CONFIG, 0), *drawn(CONFIG, 0, 40)]
     rows = [features(plan_of(shape, i, CONFIG.block_size, ())) for i, shape in enumerate(shapes)]
     return pd.DataFrame([{name: getattr(row, name) for name in StepFeatures.names()} for row in rows])
 
@@ -79,8 +79,8 @@ def test_prediction_in_simulation_equals_the_fit() -> None:
 
 
 def test_the_design_spans_the_settings_and_repeats_for_a_seed() -> None:
-    shapes = design(CONFIG, seed=3)
-    assert shapes == design(CONFIG, seed=3)
+    shapes = grid(CONFIG, seed=3)
+    assert shapes == grid(CONFIG, seed=3)
     assert {s.kind for s in shapes} == {"decode", "prefill", "mixed"}
     frame = samples()
     assert frame["num_seqs"].max() == CONFIG.max_num_seqs
@@ -98,7 +98,7 @@ def test_every_designed_batch_can_be_placed(seqs, tokens, longest, block_size, n
         block_size=block_size,
         num_blocks=num_blocks,
     )
-    for i, shape in enumerate(design(config, seed=1)):
+    for i, shape in enumerate([*grid(config, 1), *drawn(config, 1, 10)]):
         plan = plan_of(shape, i, block_size, ())
         blocks = [b for _, table in plan.new_blocks for b in table]
         assert len(set(blocks)) == len(blocks)

@@ -57,6 +57,14 @@ def test_arrivals_of_one_instant_enter_in_order_of_id() -> None:
     assert story(result.receipts) == [(7, 12, {"r00": 1, "r01": 1, "r02": 1})]
 
 
+def test_an_idle_engine_takes_its_time_to_wake_up_and_then_takes_all_that_has_come() -> None:
+    cost = ScriptedCost(execute=lambda step: 10 * step.num_tokens, wake=6)
+    requests, receipts = run(workload((1, 4, 1), (3, 2, 1), (50, 1, 1), (90, 1, 1)), cost)
+    assert story(receipts) == [(7, 67, {"r00": 4, "r01": 2}), (67, 77, {"r02": 1}), (96, 106, {"r03": 1})]
+    waited = timelines({r.request_id: r.arrival_time for r in requests}, receipts)
+    assert [waited[r].queue for r in ("r00", "r01", "r02", "r03")] == [6, 4, 17, 6]
+
+
 def test_one_seat_and_constant_steps_wait_as_the_lindley_recursion_says() -> None:
     """A single server path by path, exactly: wait[n+1] = max(0, wait[n] + service[n] - gap[n]).
 

@@ -48,6 +48,9 @@ class FlatCost:
     def copy_time(self, num_blocks: int) -> int:
         return 0
 
+    def wake_time(self) -> int:
+        return 0
+
 
 @dataclass
 class Served:

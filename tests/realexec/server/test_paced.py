@@ -31,6 +31,9 @@ class Cost:
     def copy_time(self, num_blocks: int) -> int:
         return 4_000_000 * num_blocks
 
+    def wake_time(self) -> int:
+        return 0
+
 
 def run(requests: list[Request], **settings: object) -> list[ExecutedStep]:
     runner = PacedRunner(Cost(), encode(PLACEHOLDER_TEXT))

@@ -1,7 +1,6 @@
-"""Which batches to measure: decode, prefill and mixed steps that cover what an engine's settings allow.
+"""Batches that can be measured: decode, prefill and mixed steps that an engine's settings allow.
 
-A grid on powers of two spans the region and its edges; log-uniform draws fill it and are what a held-out check
-should look like.
+A grid on powers of two spans the region and its edges; log-uniform draws fill it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,18 +30,33 @@ class BatchShape:
         return tuple((stored, 1) for stored in self.decodes) + self.prefills
 
 
-DRAWN = 40
 CONTINUED = 3
 """Decode steps that can follow a measured one."""
 
 
-def design(config: EngineConfig, seed: int) -> list[BatchShape]:
-    """The batches to measure under these settings; the same seed gives the same design."""
+def grid(config: EngineConfig, seed: int) -> list[BatchShape]:
+    """The edges of what these settings allow, and powers of two between; prompts new, or behind a cached prefix."""
     rng = Random(seed)
-    shapes = [s for s in (*_decodes(config, rng), *_prefills(config), *_mixed(config, rng)) if _fits(s, config)]
-    drawn = (_draw(config, rng) for _ in range(20 * DRAWN))
-    shapes.extend(islice((s for s in drawn if _fits(s, config)), DRAWN))
-    return shapes
+    return [s for s in (*_decodes(config, rng), *_prefills(config), *_mixed(config, rng)) if fits(s, config)]
+
+
+def drawn(config: EngineConfig, seed: int, count: int) -> list[BatchShape]:
+    """From between the edges."""
+    rng = Random(seed)
+    draws = (_draw(config, rng) for _ in range(20 * count))
+    return list(islice((s for s in draws if fits(s, config)), count))
+
+
+def fits(shape: BatchShape, config: EngineConfig) -> bool:
+    """Whether an engine under these settings could run it, and CONTINUED steps more."""
+    sequences = shape.sequences
+    blocks = sum(_blocks(stored, n, config.block_size) for stored, n in sequences)
+    return (
+        0 < len(sequences) <= config.max_num_seqs
+        and sum(n for _, n in sequences) <= config.max_num_batched_tokens
+        and blocks <= config.num_blocks
+        and all(n > 0 and stored + n + CONTINUED < config.max_model_len for stored, n in sequences)
+    )
 
 
 def plan_of(shape: BatchShape, step_id: int, block_size: int, released: Sequence[str]) -> Plan:
@@ -76,10 +90,12 @@ def plan_of(shape: BatchShape, step_id: int, block_size: int, released: Sequence
     )
 
 
-def next_plan(plan: Plan) -> Plan:
+def next_plan(plan: Plan, step_id: int) -> Plan:
     """The same sequences one step later, each decoding one token: at most CONTINUED times, in the blocks they have."""
     starts = tuple(start + n for start, n in zip(plan.starts, plan.num_tokens, strict=True))
-    return plan._replace(starts=starts, num_tokens=(1,) * len(starts), admitted=(), new_blocks=(), released=())
+    return plan._replace(
+        step_id=step_id, starts=starts, num_tokens=(1,) * len(starts), admitted=(), new_blocks=(), released=()
+    )
 
 
 def _blocks(stored: int, tokens: int, block_size: int) -> int:
@@ -138,14 +154,3 @@ def _draw(config: EngineConfig, rng: Random) -> BatchShape:
     stored = rng.choice((0, 0, 128))
     prefills = tuple((stored, max(2, tokens // prompts)) for _ in range(prompts))
     return BatchShape(decodes if kind == "mixed" else (), prefills)
-
-
-def _fits(shape: BatchShape, config: EngineConfig) -> bool:
-    sequences = shape.sequences
-    blocks = sum(_blocks(stored, n, config.block_size) for stored, n in sequences)
-    return (
-        0 < len(sequences) <= config.max_num_seqs
-        and sum(n for _, n in sequences) <= config.max_num_batched_tokens
-        and blocks <= config.num_blocks
-        and all(n > 0 and stored + n + CONTINUED < config.max_model_len for stored, n in sequences)
-    )

@@ -1,7 +1,4 @@
-"""What only the running engine shows: scheduling, completing and returning a step, and its capacity.
-
-The engine serves workloads with load generator and consumer alive, as it will when it is compared with a simulation.
-"""
+"""What a step that ran took, by where the time went."""
 
 from collections.abc import Sequence
 
@@ -32,10 +29,3 @@ def step_rows(receipts: Sequence[StepReceipt]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def saturated_rate(receipts: Sequence[StepReceipt]) -> float:
-    """Requests per second while more wait than fit: the rate of finishing, from the 20th to the 80th percent."""
-    finished = sorted(r.host_at for r in receipts for _ in r.outcome.finished)
-    low, high = len(finished) // 5, len(finished) * 4 // 5
-    return (high - low) / ((finished[high] - finished[low]) / 1e9)

@@ -1,0 +1,167 @@
+"""Steps of the real engine as rows: of designed batches, or of requests it serves; with what disturbed them."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calibration.measuring.batches import BatchShape
+from calibration.measuring.online import step_rows
+from calibration.measuring.others import Others
+from calibration.measuring.planned import AnyToken, PlannedScheduler
+from calibration.measuring.traffic import Traffic
+from calibration.measuring.watched import WatchedRunner
+from serving.errors import MeasurementError
+from serving.schedule.config import EngineConfig
+from serving.schedule.contract import StepReceipt
+from serving.schedule.engine import build_scheduler
+
+PROBES_AVERAGED = 5
+LARGEST_DISTURBED_SHARE = 0.5
+LARGEST_DRIFT = 2.0
+
+
+class Session:
+    """One calibration's measurements on a warm runner. traffic: what is served, and arrives beside designed batches.
+
+    Rows have: run (a label), at (seconds), the features of the step, schedule_ms, execute_ms, complete_ms, return_ms
+    (calibration/measuring/online.py), cpu_ms, others (share of a processor that other programs had), disturbed, and
+    probe_ms: what the runner's probe took around that time.
+    """
+
+    def __init__(self, runner: Any, config: EngineConfig, traffic: Traffic, seed: int) -> None:
+        self._runner = runner
+        self._config = config
+        self._traffic = traffic
+        self._seed = seed
+        self._runs = 0
+
+    def designed(
+        self,
+        run: str,
+        shapes: Sequence[BatchShape],
+        order: Iterator[int],
+        seconds: float,
+        rate: float,
+        fewest: int = 0,
+        progress: Callable[[float], None] = lambda seconds: None,
+    ) -> pd.DataFrame:
+        """Rows of shapes in this order, for so long and at least the `fewest` first of them; disturbed ones come again.
+
+        rate: of the requests [1/s] that arrive meanwhile, and are not served. Rows have also shape: its index, and
+        follows: how many steps of the same sequences came before.
+        Errors: MeasurementError where the fewest take more than four times as long.
+        """
+        began = time.perf_counter()
+
+        def goes_on(now: int, begun: int) -> bool:
+            spent = time.perf_counter() - began
+            progress(min(spent, seconds))
+            if begun < fewest and spent > 4 * seconds:
+                raise MeasurementError(
+                    f"{begun} batches took {spent:.0f} s, and {fewest} are the least; raise --budget "
+                    f"{spent / seconds * fewest / max(begun, 1):.0f} times"
+                )
+            return begun < fewest or spent < seconds
+
+        scheduler = PlannedScheduler(shapes, order, self._runner.block_size, goes_on)
+
+        def repeat(begin: float, end: float) -> None:
+            chosen = {scheduler.asked[step].shape for step, at in watched.at_s.items() if begin <= at < end}
+            scheduler.again(sorted(chosen))
+
+        watched = WatchedRunner(self._runner, others := Others(time.perf_counter, repeat))
+        arrivals = self._traffic.draw(rate, max(2, round(rate * seconds)), self._next_seed())
+        receipts = self._execute(arrivals, scheduler, watched, AnyToken())
+        self._runner.forget(scheduler.resident)
+        rows = self._rows(run, receipts, watched, others)
+        asked = [scheduler.asked[receipt.plan.step_id] for receipt in receipts]
+        nobody_scheduled = {"schedule_ms": np.nan, "complete_ms": np.nan}
+        return rows.assign(shape=[a.shape for a in asked], follows=[a.follows for a in asked], **nobody_scheduled)
+
+    def served(self, run: str, preset: str, rate: float | None, requests: int) -> "tuple[pd.DataFrame, Served]":
+        """Rows of serving so many requests; rate [1/s] None: all at once."""
+        watched = WatchedRunner(self._runner, others := Others(time.perf_counter))
+        workload = self._traffic.draw(rate, requests, self._next_seed())
+        scheduler = build_scheduler(preset, settings=asdict(self._config))
+        receipts = self._execute(workload, scheduler, watched)
+        arrivals = {r.request_id: r.arrival_time for r in workload.requests}
+        return self._rows(run, receipts, watched, others), Served(receipts, arrivals)
+
+    def _next_seed(self) -> int:
+        self._runs += 1
+        return self._seed + self._runs
+
+    def _execute(self, workload: Any, scheduler: Any, runner: WatchedRunner, answerer: Any = None) -> list[StepReceipt]:
+        from realexec.load import execute
+
+        return execute(workload, scheduler, runner, answerer=answerer).receipts
+
+    def _rows(self, run: str, receipts: Sequence[StepReceipt], watched: WatchedRunner, others: Others) -> pd.DataFrame:
+        if not watched.probes or not receipts:
+            raise MeasurementError(f"{run}: {len(receipts)} steps were too few to measure; raise --budget")
+        ids = [receipt.plan.step_id for receipt in receipts]
+        rows = step_rows(receipts)
+        rows.insert(0, "run", run)
+        rows["at"] = [watched.at_s[i] for i in ids]
+        rows["cpu_ms"] = [watched.cpu_ns[i] / 1e6 for i in ids]
+        rows["others"] = [others.share_at(watched.at_s[i]) for i in ids]
+        rows["disturbed"] = [others.disturbed_at(watched.at_s[i]) for i in ids]
+        at, probe_ms = np.array(watched.probes).T
+        smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).median()
+        rows["probe_ms"] = np.interp(rows["at"].to_numpy(), at, smooth.to_numpy())
+        return rows
+
+
+class Served:
+    """What only requests show: how fast the engine can serve, and how fast it wakes up.
+
+    receipts: of the steps; arrivals: request id -> nanoseconds.
+    """
+
+    def __init__(self, receipts: Sequence[StepReceipt], arrivals: dict[str, int]) -> None:
+        self._receipts = receipts
+        self._arrivals = arrivals
+
+    def saturated_rate(self) -> float:
+        """Requests per second while more wait than fit: the rate of finishing, from the 20th to the 80th percent."""
+        finished = sorted(r.host_at for r in self._receipts for _ in r.outcome.finished)
+        low, high = len(finished) // 5, len(finished) * 4 // 5
+        return (high - low) / ((finished[high] - finished[low]) / 1e9)
+
+    def wake_ups(self) -> list[int]:
+        """Nanoseconds from an arrival at an idle engine to its call of schedule()."""
+        found = []
+        for before, receipt in zip([None, *self._receipts], self._receipts, strict=False):
+            admitted = [a.request_id for a in receipt.plan.admitted]
+            if not admitted or (before is not None and _has_work(before)):
+                continue
+            arrived = min(self._arrivals[request_id] for request_id in admitted)
+            if before is None or arrived > before.delivered_at:
+                found.append(receipt.schedule_at - arrived)
+        return found
+
+
+def _has_work(receipt: StepReceipt) -> bool:
+    snapshot = receipt.snapshot
+    return snapshot.num_running + snapshot.num_waiting - len(receipt.outcome.finished) > 0
+
+
+def check_machine(rows: pd.DataFrame) -> float:
+    """Slowest over fastest probe of a session. Errors: MeasurementError where no fit would mean anything."""
+    slowest, fastest = rows["probe_ms"].max(), rows["probe_ms"].min()
+    if slowest / fastest > LARGEST_DRIFT:
+        raise MeasurementError(
+            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same work took "
+            f"{fastest:.2f} to {slowest:.2f} ms); stop other programs, or wait, and run again"
+        )
+    share = float(rows["disturbed"].mean())
+    if share > LARGEST_DISTURBED_SHARE:
+        raise MeasurementError(
+            f"{share:.0%} of the steps were disturbed: other programs had {rows['others'].mean():.2f} of a processor on "
+            f"average; stop them, and run again"
+        )
+    return float(slowest / fastest)
