@@ -17,6 +17,7 @@ from lab.commands import (
     demo,
     difference,
     execute,
+    explain,
     gpu_check,
     model,
     parity,
@@ -45,6 +46,7 @@ app.command(serve.serve)
 app.command(model.app)
 app.command(gpu_check.gpu_check)
 app.command(compare.compare)
+app.command(explain.explain)
 app.command(difference.difference)
 app.command(check.check)
 app.command(replay.replay)
