@@ -1,12 +1,12 @@
 """Two systems under the same chance: replications in pairs, of equal requests and noise (common random numbers)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from lab.intervals import CONFIDENCE, PairedDifference, paired_difference
+from lab.intervals import CONFIDENCE, PairedDifference, of_one_more, paired_difference
 from lab.replications import Estimate, Replications, read_replications
 from lab.run_figures import FIGURES, RunFigure
 from serving.errors import RecordError
@@ -105,11 +105,16 @@ def difference(folder_a: Path, folder_b: Path) -> Difference:
     """Errors: RecordError unless every replication of one set has its pair in the other."""
     a, b = read_replications(folder_a), read_replications(folder_b)
     order = _pairs(folder_a, a, folder_b, b)
+    if a.drawn_coefficients != b.drawn_coefficients:
+        drawn, fitted = (folder_a, folder_b) if a.drawn_coefficients else (folder_b, folder_a)
+        raise RecordError(f"{drawn} has drawn coefficients and {fitted} has not: make both with --drawn-coefficients")
     figures = []
     for name, figure in FIGURES.items():
         values_a, values_b = _known(a.figures.get(name)), _known(b.figures.get(name))
         if values_a and values_b:
             paired = paired_difference(values_a, [values_b[i] for i in order])
+            if a.drawn_coefficients:
+                paired = replace(paired, interval=of_one_more(paired.interval, len(order)))
             figures.append(FigureDifference(figure, fmean(values_a), fmean(values_b), paired))
     return Difference(folder_a, folder_b, a, b, tuple(figures))
 

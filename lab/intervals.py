@@ -50,6 +50,13 @@ def interval_of(values: Sequence[float]) -> Interval:
     return Interval(fmean(values), _t_quantile(n - 1) * sqrt(variance(values) / n))
 
 
+def of_one_more(interval: Interval, n: int) -> Interval:
+    """The interval that one more such value lies in, from that of the mean of n: chance in the values stays in it,
+    however many there are.
+    """
+    return Interval(interval.mean, interval.half_width * sqrt(n + 1))
+
+
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
     """a[i] and b[i] are a pair; there are at least two."""
     differences = [y - x for x, y in zip(a, b, strict=True)]

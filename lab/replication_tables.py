@@ -74,6 +74,8 @@ def _others(found: Replications) -> Iterator[str]:
 
 def _chance(found: Replications) -> str:
     """What the intervals are about."""
+    if found.drawn_coefficients:
+        return "The intervals are about one more run: its noise, and what the calibration left uncertain."
     if len({replication.workload.sha256 for replication in found.replications}) > 1:
         return "The intervals are about the traffic that these workloads were drawn from, over runs of this length."
     return (

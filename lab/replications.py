@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lab.console import progress
-from lab.intervals import CONFIDENCE, Interval, interval_of
+from lab.intervals import CONFIDENCE, Interval, interval_of, of_one_more
 from lab.run_figures import FIGURES
 from lab.summary import read_summary, system_of
 from records.atomic import check_new_folder, check_parent, write_file
@@ -49,7 +49,8 @@ class Estimate(_Frozen):
     """A figure over all replications, in the unit of summary.json.
 
     values: by replication, None where a run has not got it. Mean and 95 % confidence interval, mean ± half_width,
-    only where every run has: the runs without are no random choice.
+    only where every run has: the runs without are no random choice. The interval is of the mean; where coefficients
+    are drawn it is of one more run: more replications do not make a calibration more certain.
     """
 
     mean: float | None
@@ -57,11 +58,13 @@ class Estimate(_Frozen):
     values: list[float | None]
 
     @classmethod
-    def over(cls, values: Sequence[float | None]) -> Self:
+    def over(cls, values: Sequence[float | None], of_a_run: bool = False) -> Self:
         known = [value for value in values if value is not None]
-        found = interval_of(known) if len(known) == len(values) else None
-        if found is None:
+        if len(known) < len(values):
             return cls(mean=None, half_width=None, values=list(values))
+        found = interval_of(known)
+        if of_a_run:
+            found = of_one_more(found, len(known))
         return cls(mean=found.mean, half_width=found.half_width, values=list(values))
 
     @property
@@ -70,12 +73,16 @@ class Estimate(_Frozen):
 
 
 class Replications(_Frozen):
-    """replications.json. system: what was simulated, for a person. figures: names as RunFigure has them."""
+    """replications.json. system: what was simulated, for a person. figures: names as RunFigure has them.
+
+    drawn_coefficients: each replication was simulated with other coefficients of the profile.
+    """
 
     format: Literal["servetwin.replications/1"] = "servetwin.replications/1"
     unit: Literal["seconds"] = "seconds"
     confidence: float = CONFIDENCE
     system: str
+    drawn_coefficients: bool = False
     replications: Annotated[list[Replication], Field(min_length=2)]
     figures: dict[str, Estimate]
 
@@ -131,8 +138,14 @@ def draws(workloads: Sequence[Workload], replications: int | None, noise_seed: i
     return [Draw(f"workload-{i}", workload, None) for i, workload in enumerate(workloads, 1)]
 
 
-def replicate(folder: Path, drawn: Sequence[Draw], simulate: Simulate, force: bool = False) -> Replications:
-    """Simulate each and write what they say together.
+def replicate(
+    folder: Path,
+    drawn: Sequence[Draw],
+    simulate: Simulate,
+    force: bool = False,
+    drawn_coefficients: bool = False,
+) -> Replications:
+    """Simulate each and write what they say together. drawn_coefficients: whether `simulate` draws them.
 
     force: replace those that are there. Errors: RecordError where the folder cannot be written, or holds anything else.
     """
@@ -148,7 +161,8 @@ def replicate(folder: Path, drawn: Sequence[Draw], simulate: Simulate, force: bo
                 Replication(run=draw.run, workload=record.manifest.workload, noise_seed=draw.noise_seed)
                 for draw, record in zip(drawn, records, strict=True)
             ],
-            figures=_estimates([read_summary(record) for record in records]),
+            figures=_estimates([read_summary(record) for record in records], drawn_coefficients),
+            drawn_coefficients=drawn_coefficients,
         )
         write_file(folder / FILE, found.to_json())
     return found
@@ -169,13 +183,13 @@ def read_replications(folder: Path) -> Replications:
         raise RecordError(f"{place}: {explain(error, Replications)}") from error
 
 
-def _estimates(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+def _estimates(summaries: Sequence[Mapping[str, Any]], of_a_run: bool) -> dict[str, Estimate]:
     """Of the figures that at least one run has."""
     found: dict[str, Estimate] = {}
     for name, figure in FIGURES.items():
         values = [figure.of(summary) for summary in summaries]
         if any(value is not None for value in values):
-            found[name] = Estimate.over(values)
+            found[name] = Estimate.over(values, of_a_run)
     return found
 
 

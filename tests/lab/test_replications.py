@@ -210,6 +210,7 @@ def test_same_input_same_bytes_and_json_on_stdout(here: Path, capsys: pytest.Cap
         ("--workload w-1.jsonl --replications 3 --out x", "--noise-seed"),
         ("--workload w-1.jsonl --workload w-2.jsonl --replications 3 --noise-seed 1 --out x", "2 workloads"),
         ("--workload --out x", "names no file"),
+        ("--workload w-1.jsonl --noise-seed 1 --replications 2 --drawn-coefficients --out x", "draws"),
         ("--workload w-1.jsonl --noise-seed -1 --replications 2 --out x", "seed is -1"),
         ("--workload w-1.jsonl --noise-seed 1 --replications 2 --out nowhere/x", "nowhere"),
         ("--workload w-1.jsonl --noise-seed 1 --replications 2 --out p.json", "a file of this name"),
@@ -408,3 +409,32 @@ def test_the_verb_prints_words_on_80_columns_and_json(
     raw = json.loads(capsys.readouterr().out)
     assert raw["pairs"] == 8
     assert raw["figures"]["e2e.mean"]["better"] == "b"
+
+
+def test_drawn_coefficients_make_intervals_of_a_run_which_more_replications_do_not_narrow() -> None:
+    values = [1.0, 2.0, 3.0, 4.0]
+    mean, run = Estimate.over(values), Estimate.over(values, of_a_run=True)
+    assert mean.half_width is not None
+    assert run.mean == mean.mean == 2.5
+    assert run.half_width == pytest.approx(mean.half_width * 5**0.5)
+    assert Estimate.over([1.0, None], of_a_run=True).half_width is None
+
+
+def test_replications_with_drawn_coefficients_hold_what_calibration_does_not_know(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = [t.coefficient_ms for duration in NOISY.durations for t in duration.every_term()]
+    slower = [tuple(price * factor for price in prices) for factor in (0.8, 0.9, 1.1, 1.2)]
+    write_profile(Path("p.json"), NOISY.model_copy(update={"draws": tuple(slower)}))
+    drawn = "--workload w-1.jsonl --noise-seed 4 --replications 4"
+    assert simulate(f"{drawn} --out fitted") == 0
+    assert simulate(f"{drawn} --drawn-coefficients --out drawn") == 0
+    fitted, uncertain = read_replications(Path("fitted")), read_replications(Path("drawn"))
+    wide, narrow = uncertain.figures["tpot.mean"].half_width, fitted.figures["tpot.mean"].half_width
+    assert wide is not None
+    assert narrow is not None
+    assert wide > 5 * narrow
+    values = uncertain.figures["tpot.mean"].values
+    assert values == sorted(values, key=lambda value: value or 0), "seed 4 takes draw 0, and so on"
+    with pytest.raises(RecordError, match="make both with --drawn-coefficients"):
+        difference(Path("fitted"), Path("drawn"))
