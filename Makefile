@@ -1,4 +1,6 @@
 # make demo      a small run end to end; TRACE=, OUT= and SEED= are passed on when given
+# make truth     how far simulations are from this machine: both models, four loads, two policies, five repeats; an hour
+# make fidelity  do both worlds rank policies alike? Nine policies, two loads, three repeats; twenty minutes
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
@@ -31,7 +33,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo test lint types layers notebooks unit bench bench-simulators bench-engines bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
+.PHONY: help setup demo truth fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -58,6 +60,14 @@ $(STAMP):
 
 demo: setup
 	@$(BIN)/servetwin demo $(if $(TRACE),--trace "$(TRACE)") $(if $(OUT),--out "$(OUT)") $(if $(SEED),--seed "$(SEED)")
+
+truth: setup
+	@$(BIN)/servetwin demo --model 15m --budget 60 --seconds 12 --loads 0.5 0.7 0.85 0.95 --engines sarathi vllm/sjf --repeats 5
+	@$(BIN)/servetwin demo --model 110m --budget 60 --seconds 40 --loads 0.5 0.7 0.85 0.95 --engines sarathi --repeats 5
+
+fidelity: setup
+	@$(BIN)/servetwin demo --model 15m --budget 60 --seconds 15 --loads 0.85 1.1 --repeats 3 --predictor 'noisy(error=0.3)' \
+	    --engines vllm nano-vllm sarathi vllm/sjf 'vllm/sjf(by="total")' vllm/srpt vllm/hrrn vllm/las vllm/mlfq
 
 # Quickest first; pytest last, so that its count is the last line. The first failure ends it.
 test: lint types layers notebooks unit
