@@ -33,12 +33,17 @@ class Basis:
 
     def column(self, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:
         """shape [samples]"""
-        values = np.ones(len(samples)) if self.feature == "one" else samples[self.feature].to_numpy(dtype=float)
-        if self.padded and graph_sizes:
-            sizes = np.asarray(graph_sizes, dtype=float)
-            above = np.searchsorted(sizes, values).clip(max=len(sizes) - 1)
-            values = np.where(values > sizes[-1], values, sizes[above])
-        return np.clip(values, self.low, self.high) - self.low
+        return column(self, samples, graph_sizes)
+
+
+def column(term: Basis | Term, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:
+    """What the term's coefficient is multiplied with; shape [samples]."""
+    values = np.ones(len(samples)) if term.feature == "one" else samples[term.feature].to_numpy(dtype=float)
+    if term.padded and graph_sizes:
+        sizes = np.asarray(graph_sizes, dtype=float)
+        above = np.searchsorted(sizes, values).clip(max=len(sizes) - 1)
+        values = np.where(values > sizes[-1], values, sizes[above])
+    return np.asarray(np.clip(values, term.low, term.high) - term.low)
 
 
 def ramps(name: str, feature: str, meaning: str, knots: Sequence[float]) -> list[Basis]:
@@ -67,9 +72,12 @@ OVERHEAD = (
 )
 
 
-def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool = False) -> CostTerms:
+def fit(
+    basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool = False, weight: str | None = None
+) -> CostTerms:
     """Coefficients that minimise the squared error of target [ms] where it is known; terms of no weight are left out.
 
+    weight: the column that says how much a sample counts; None: all alike.
     relative: errors count in percent of the predicted time. Of the predicted, not the measured one: dividing by what
     was measured favours samples that happened to be fast, and steps with a scatter of 10 % would come out 1 % short.
     """
@@ -78,9 +86,10 @@ def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bo
     matrix = np.stack([b.column(samples) for b in basis], axis=1)
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
     matrix = matrix / scale
+    counts = np.ones(len(samples)) if weight is None else samples[weight].to_numpy(dtype=float)
     expected = measured if relative else np.ones(len(samples))
     for _ in range(REWEIGHTINGS if relative else 1):
-        weights = 1.0 / np.maximum(expected, 1e-6)
+        weights = np.sqrt(counts) / np.maximum(expected, 1e-6)
         coefficients, _ = nnls(matrix * weights[:, None], measured * weights)
         expected = matrix @ coefficients
     return CostTerms(
@@ -102,9 +111,8 @@ def fit(basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bo
 def predict(cost: CostTerms, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:
     """Milliseconds, shape [samples]; the formula of records/profile_cost.py, over many steps."""
     total = np.zeros(len(samples))
-    for t in cost.terms:
-        basis = Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high, t.padded)
-        total += t.coefficient_ms * basis.column(samples, graph_sizes)
+    for term in cost.terms:
+        total += term.coefficient_ms * column(term, samples, graph_sizes)
     for overlap in cost.overlaps:
         total += overlapped([predict(alternative, samples, graph_sizes) for alternative in overlap.of], overlap.power)
     return total

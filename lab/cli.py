@@ -22,6 +22,7 @@ from lab.commands import (
     model,
     parity,
     parts,
+    predict,
     replay,
     serve,
     simulate,
@@ -45,6 +46,7 @@ app.command(execute.execute)
 app.command(serve.serve)
 app.command(model.app)
 app.command(gpu_check.gpu_check)
+app.command(predict.predict)
 app.command(compare.compare)
 app.command(explain.explain)
 app.command(difference.difference)

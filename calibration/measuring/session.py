@@ -83,13 +83,15 @@ class Session:
         return rows.assign(shape=[a.shape for a in asked], follows=[a.follows for a in asked], **nobody_scheduled)
 
     def served(self, run: str, preset: str, rate: float | None, requests: int) -> "tuple[pd.DataFrame, Served]":
-        """Rows of serving so many requests; rate [1/s] None: all at once."""
+        """Rows of serving so many requests; rate [1/s] None: all at once. Rows have also after_idle."""
         watched = WatchedRunner(self._runner, others := Others(time.perf_counter))
         workload = self._traffic.draw(rate, requests, self._next_seed())
         scheduler = build_scheduler(preset, settings=asdict(self._config))
         receipts = self._execute(workload, scheduler, watched)
         arrivals = {r.request_id: r.arrival_time for r in workload.requests}
-        return self._rows(run, receipts, watched, others), Served(receipts, arrivals)
+        rows = self._rows(run, receipts, watched, others)
+        rows["after_idle"] = rows["complete_ms"].isna().shift(1, fill_value=True)
+        return rows, Served(receipts, arrivals)
 
     def _next_seed(self) -> int:
         self._runs += 1
@@ -158,10 +160,10 @@ def check_machine(rows: pd.DataFrame) -> float:
             f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same work took "
             f"{fastest:.2f} to {slowest:.2f} ms); stop other programs, or wait, and run again"
         )
-    share = float(rows["disturbed"].mean())
+    share, others = float(rows["disturbed"].mean()), float(rows["others"].mean())
     if share > LARGEST_DISTURBED_SHARE:
         raise MeasurementError(
-            f"{share:.0%} of the steps were disturbed: other programs had {rows['others'].mean():.2f} of a processor on "
+            f"{share:.0%} of the steps were disturbed: other programs had {others:.2f} of a processor on "
             f"average; stop them, and run again"
         )
     return float(slowest / fastest)
