@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from calibration.calibrate import calibrate
-from calibration.traffic import AZURE_CONVERSATION, Traffic
+from calibration.measuring.traffic import AZURE_CONVERSATION, Traffic
+from calibration.sources.kinds import source
 from lab.console import progress, say
 from records.atomic import check_parent
-from records.cost_terms import CostTerms
+from records.cost_terms import CostTerms, Overlap, Term
+from records.json_values import JsonObject
 from records.profile import Profile, write_profile
 from serving.schedule.config import EngineConfig
 
@@ -20,40 +21,77 @@ def calibrate_to(
     traffic: Traffic = AZURE_CONVERSATION,
 ) -> Profile:
     """Measure, fit, and write the profile with its samples beside it."""
+    from calibration.calibrate import calibrate  # needs what measuring needs
+
     check_parent(out)
     with progress("measuring the engine", budget_s, "s") as advance:
         result = calibrate(runner, config, budget_s, seed, traffic, say, advance)
     return write_profile(out, result.profile, result.samples)
 
 
+def calibrate_from(out: Path, kind: str, path: Path, name: str, seed: int) -> tuple[Profile, tuple[str, ...]]:
+    """Make a profile of what others measured, and write it with what it was fitted to. Returns what to know of it, too.
+
+    Errors: ConfigError for an unknown kind, MeasurementError for what is missing at the path.
+    """
+    make = source(kind)
+    check_parent(out)
+    made = make(path, name, seed)
+    return write_profile(out, made.profile, made.samples), made.notes
+
+
 def describe(profile: Profile) -> str:
-    held, capacity = profile.held_out or {}, profile.capacity or {}
-    by_source = ", ".join(
-        f"{name} {held[name]['median']:.1%}" for name in ("designed", "saturated", "open-loop") if name in held
-    )
-    return "\n".join(
-        [
-            f"step time = {_formula(profile.execute)}",
-            f"held-out steps: median error {held['median']:.1%} over {held['steps']} steps ({by_source}); "
-            f"their total time {held['total_time']:+.1%}",
-            f"engine's own time a step with one sequence: schedule {_base(profile.schedule):.2f} ms, "
-            f"complete {_base(profile.complete):.2f} ms, return {_base(profile.return_):.2f} ms",
-            f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}; the machine's speed "
-            f"varied by {profile.conditions['speed_drift']:.2f} times meanwhile, and is divided out by a probe",
-        ]
-    )
+    """What a step costs, and how well that is known; a line or more for each that the profile says."""
+    lines = [
+        f"step time = {_formula(profile.execute)}",
+        f"engine's own time a step with one sequence: schedule {_base(profile.schedule):.2f} ms, "
+        f"complete {_base(profile.complete):.2f} ms, return {_base(profile.return_):.2f} ms",
+    ]
+    if held := profile.held_out:
+        lines.append(_held_out(held))
+    if capacity := profile.capacity:
+        lines.append(f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}")
+    if drift := profile.conditions.get("speed_drift"):
+        lines.append(f"the machine's speed varied by {drift:.2f} times meanwhile, and is divided out by a probe")
+    return "\n".join(lines)
 
 
-def _formula(terms: CostTerms) -> str:
-    constant = sum(t.coefficient_ms for t in terms.terms if t.feature == "one")
-    parts = [f"{constant:.2f} ms"]
-    for t in terms.terms:
-        if t.feature != "one":
-            until = "" if t.high is None else f" up to {t.high:g}"
-            beyond = f" beyond {t.low:g}" if t.low else ""
-            parts.append(f"{t.coefficient_ms * 1e3:.3g} us/{t.feature}{beyond}{until}")
-    return "\n          + ".join(parts)
+def _held_out(held: JsonObject) -> str:
+    """held: of a profile; each key that holds a median is a kind of step, or a run."""
+    parts = [f"{key} {value['median']:.1%}" for key, value in held.items() if "median" in _table(value)]
+    line = f"held-out steps: median error {held['median']:.1%}" if "median" in held else "held-out steps:"
+    if "steps" in held:
+        line += f" over {held['steps']} steps"
+    if parts:
+        line += f" ({', '.join(parts)})"
+    return line + (f"; their total time {held['total_time']:+.1%}" if "total_time" in held else "")
 
 
-def _base(terms: CostTerms) -> float:
-    return sum(t.coefficient_ms for t in terms.terms if t.feature in ("one", "num_seqs"))
+def _table(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _formula(cost: CostTerms) -> str:
+    constant = sum(t.coefficient_ms for t in cost.terms if t.feature == "one")
+    parts = [f"{constant:.2f} ms"] if constant else []
+    parts += [_term(t) for t in cost.terms if t.feature != "one"]
+    parts += [_overlap(overlap) for overlap in cost.overlaps]
+    return "\n          + ".join(parts or ["0 ms"])
+
+
+def _term(t: Term) -> str:
+    until = "" if t.high is None else f" up to {t.high:g}"
+    beyond = f" beyond {t.low:g}" if t.low else ""
+    padded = " (padded)" if t.padded else ""
+    return f"{t.coefficient_ms * 1e3:.3g} us/{t.feature}{padded}{beyond}{until}"
+
+
+def _overlap(overlap: Overlap) -> str:
+    """On one line: alternatives of which the slowest counts, or most."""
+    told = "; ".join(_formula(alternative).replace("\n          + ", " + ") for alternative in overlap.of)
+    return f"max({told})" if overlap.power == "max" else f"norm of power {overlap.power}({told})"
+
+
+def _base(cost: CostTerms) -> float:
+    """Milliseconds of a step with one sequence."""
+    return sum(t.coefficient_ms for t in cost.every_term() if t.feature in ("one", "num_seqs"))

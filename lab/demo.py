@@ -3,27 +3,28 @@
 from dataclasses import dataclass, replace
 from itertools import count, product
 from pathlib import Path
+from random import Random
 
 from calibration.compare import Comparison, compare
-from calibration.traffic import AZURE_CONVERSATION, Traffic
+from calibration.measuring.traffic import AZURE_CONVERSATION, Traffic
 from lab.calibration import calibrate_to, describe
 from lab.console import progress, say
 from lab.figures import comparison_figure
-from lab.runs import execute_run, load_runner, simulate_run
+from lab.load_class import load_class
+from lab.runs import execute_run, load_runner, refuse_on_hardware, simulate_run
 from lab.tables import comparison_text
+from lab.trial import Trial
 from realexec.compute import Compute
 from records.atomic import write_file
 from records.run import RunRecord
 from serving.errors import ConfigError
 from serving.schedule.config import EngineConfig
-from serving.schedule.engine import EngineSpec
+from serving.schedule.engine import build
+from sim.scripted import ScriptedCost
 from workloads.jsonl import write_jsonl
 from workloads.traces import read_any
 from workloads.workload import Workload
 
-PRESETS = ("vllm", "nano-vllm")
-LOADS = (0.5, 0.8)
-REPEATS = 2
 MEAN_PROMPT = 144.0
 """Tokens a trace's prompts are scaled to on average: the Azure conversation mean times 0.125."""
 
@@ -34,9 +35,14 @@ class DemoResult:
     comparison: Comparison
 
 
-def run_demo(
-    trace: Path | None, out: Path | None, seed: int, model: str, budget_s: float, seconds: float
-) -> DemoResult:
+def run_demo(trace: Path | None, out: Path | None, seed: int, model: str, budget_s: float, trial: Trial) -> DemoResult:
+    """Real runs are repeated in a new random order each time, so that the machine's drift meets all of them alike. Each
+    is simulated at the speed that the probe saw during it, with the profile's noise.
+    """
+    specs = trial.specs()
+    for spec in specs.values():
+        refuse_on_hardware(spec, trial.predictor)
+        build(spec, cost=ScriptedCost(1), load=load_class)  # a wrong name is told before anything is measured
     source = _scaled(trace) if trace else None
     folder = _new_folder(out)
     say(f"1/5 measure the real engine ({model}, PyTorch on CPU) for {budget_s:g} s, and fit its step times")
@@ -47,31 +53,37 @@ def run_demo(
     say(describe(profile))
 
     capacity = float(profile.capacity["requests_per_s"]) if profile.capacity else 0.0
-    workloads = [_workload(source, traffic, load, capacity, seconds, seed) for load in LOADS]
+    workloads = [_workload(source, traffic, load, capacity, trial.seconds, seed) for load in trial.loads]
     for workload in workloads:
         write_jsonl(folder / f"{workload.name}.jsonl", workload)
     say(
         "2/5 requests: "
         + ", ".join(
-            f"{w.name} {len(w.requests)} at {load * capacity:.1f}/s" for w, load in zip(workloads, LOADS, strict=True)
+            f"{w.name} {len(w.requests)} at {load * capacity:.1f}/s"
+            for w, load in zip(workloads, trial.loads, strict=True)
         )
     )
 
-    cells = list(product(workloads, PRESETS))
-    say(f"3/5 execute {len(cells)} cells, {REPEATS} times each, on the real engine in real time")
-    real: dict[tuple[str, str], list[RunRecord]] = {}
-    for repeat, (w, preset) in product(range(1, REPEATS + 1), cells):
-        with progress(f"  {w.name} {preset}, repeat {repeat}", len(w.requests), "requests") as advance:
-            where = folder / f"real-{w.name}-{preset}-{repeat}"
-            record = execute_run(where, w, runner, EngineSpec(preset), seed=seed, progress=advance)
-        real.setdefault((w.name, preset), []).append(record)
+    cells = list(product(workloads, specs))
+    say(f"3/5 execute {len(cells)} cells, {trial.repeats} times each, on the real engine in real time")
+    order = Random(seed)
+    real: list[tuple[Workload, str, int, RunRecord]] = []
+    for repeat in range(1, trial.repeats + 1):
+        for w, name in order.sample(cells, len(cells)):
+            where = folder / f"real-{w.name}-{name}-{repeat}"
+            with progress(f"  {w.name} {name}, repeat {repeat}", len(w.requests), "requests") as advance:
+                record = execute_run(
+                    where, w, runner, specs[name], trial.predictor, profile=profile, seed=seed, progress=advance
+                )
+            real.append((w, name, repeat, record))
 
-    say(f"4/5 simulate {len(cells)} cells, at the speed that a probe of the machine had during the real runs")
-    records = [r for repeats in real.values() for r in repeats]
-    for w, preset in cells:
-        around = [r.manifest for r in real[w.name, preset]]
-        where = folder / f"sim-{w.name}-{preset}"
-        records.append(simulate_run(where, w, profile, EngineSpec(preset), speed_of=around))
+    say("4/5 simulate each of them, at the speed that a probe of the machine had meanwhile")
+    records = [record for *_, record in real]
+    for w, name, repeat, record in real:
+        where, spec = folder / f"sim-{w.name}-{name}-{repeat}", specs[name]
+        records.append(
+            simulate_run(where, w, profile, spec, trial.predictor, speed_of=[record.manifest], noise_seed=repeat)
+        )
 
     say("5/5 compare")
     comparison = compare(records)

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calibration.shipped import find_profile
+from lab.as_measured import as_measured
 from records.json_values import JsonObject, explain
-from records.profile import Profile, read_profile
+from records.profile import Profile
 from serving.errors import ConfigError
 from serving.schedule.engine import EngineSpec
 
@@ -22,7 +24,7 @@ class _Strict(BaseModel):
 class ReplicaGroup(_Strict):
     """count equal replicas. What is not stated of engine and profile is as the command line has it.
 
-    profile: a file, from the folder of the TOML file on. price_per_hour: in any currency.
+    profile: a file, from the folder of the TOML file on, or a shipped name. price_per_hour: in any currency.
     """
 
     count: int = Field(default=1, ge=1, le=MOST_REPLICAS)
@@ -127,7 +129,8 @@ def equal_replicas(count: int, router: str) -> FleetSpec:
 
 
 def members(fleet: FleetSpec, folder: Path, profile: Profile | None, spec: EngineSpec) -> Sequence[Member]:
-    """In order of their numbers. folder: of the TOML file. profile, spec: what the command line says.
+    """In order of their numbers. folder: of the TOML file. profile, spec: what the command line says; what neither says
+    of an engine is as its profile was measured (as_measured.py).
 
     Errors: ConfigError, ProfileError for a replica without a profile that can be read.
     """
@@ -137,11 +140,16 @@ def members(fleet: FleetSpec, folder: Path, profile: Profile | None, spec: Engin
         if group.profile is None and profile is None:
             raise ConfigError(f"replica {len(found)} has no profile: name one in its entry, or give --profile")
         if group.profile is not None and group.profile not in profiles:
-            profiles[group.profile] = read_profile(folder / group.profile)
+            profiles[group.profile] = find_profile(Path(group.profile), folder)
         own = profile if group.profile is None else profiles[group.profile]
         assert own is not None
         found += [
-            Member(profile=own, spec=_engine(group, spec), role=group.role, price_per_hour=group.price_per_hour)
+            Member(
+                profile=own,
+                spec=as_measured(_engine(group, spec), own.engine),
+                role=group.role,
+                price_per_hour=group.price_per_hour,
+            )
         ] * (group.count)
     if len(found) > MOST_REPLICAS:
         raise ConfigError(f"the fleet has {len(found)} replicas; the most is {MOST_REPLICAS}")

@@ -138,7 +138,7 @@ def _compiled_ahead(folder: Path) -> dict[str, Any]:
 def _twin(folder: Path) -> dict[str, Any]:
     """Calibrate, simulate, execute, compare: on the device."""
     from calibration.compare import compare
-    from calibration.traffic import AZURE_CONVERSATION
+    from calibration.measuring.traffic import AZURE_CONVERSATION
     from lab.calibration import calibrate_to, describe
     from lab.runs import execute_run, simulate_run
     from lab.tables import comparison_text

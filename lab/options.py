@@ -1,10 +1,12 @@
 """Options that several verbs share."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from lab.as_measured import as_measured
 from realexec.compute import Compute
 from serving.errors import ConfigError
 from serving.schedule.engine import EngineSpec
@@ -15,9 +17,17 @@ PARTS = ("preset", "policy", "reservation", "eviction", "admission")
 @Parameter(name="*")
 @dataclass(frozen=True)
 class EngineOptions:
-    """Which scheduler decides, and the settings it obeys; what is not given keeps the preset's default."""
+    """Which scheduler decides, and the settings it obeys; what is not given keeps the preset's default.
 
-    preset: Annotated[str, Parameter(help="Batching rules: vllm, nano-vllm, sarathi, orca, static.")] = "vllm"
+    A simulation takes what is not given from its profile first, where that says what was measured (as_measured.py).
+    """
+
+    preset: Annotated[
+        str | None,
+        Parameter(
+            help="Batching rules: vllm, nano-vllm, sarathi, orca, static. Default: a simulation's profile's, vllm."
+        ),
+    ] = None
     policy: Annotated[
         str,
         Parameter(
@@ -71,7 +81,12 @@ class EngineOptions:
         return {name: value for name, value in given.items() if value is not None}
 
     def spec(self) -> EngineSpec:
-        parts = {name: getattr(self, name) for name in PARTS}
+        """As an engine on hardware is built."""
+        return as_measured(self.given(), None)
+
+    def given(self) -> EngineSpec:
+        """Only what was given: preset "" where none was."""
+        parts = {name: getattr(self, name) or "" for name in PARTS}
         return EngineSpec(**parts, settings=self.settings())
 
 
@@ -123,6 +138,10 @@ Force = Annotated[bool, Parameter(help="Replace a run record that is already the
 MaxInFlight = Annotated[
     int | None,
     Parameter(help="Most requests sent and not ended, over all clients; others wait at the client. Default: no limit."),
+]
+ProfileToPredict = Annotated[
+    Path | None,
+    Parameter(help="Profile, a file or a shipped name, where a policy predicts step times with it."),
 ]
 Model = Annotated[
     str,

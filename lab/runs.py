@@ -54,6 +54,7 @@ def simulate_run(
     host_link: float | None = None,
     max_in_flight: int | None = None,
     noise_seed: int | None = None,
+    draw: int | None = None,
     plain: bool = False,
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
@@ -63,6 +64,7 @@ def simulate_run(
     host_link: bytes a second between device and host memory, in place of the profile's.
     max_in_flight: the most requests that clients have sent and that have not ended; None: as many as are due.
     noise_seed: step times scatter as the profile's residuals do, drawn from this seed; None: each takes its mean.
+    draw: which of the profile's draws to take the coefficients from; None: those that were fitted.
     plain: each step listed in full, and an event for everything: slower, the same record.
     """
     from sim.noise import StepNoise
@@ -80,6 +82,8 @@ def simulate_run(
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
+    if draw is not None:
+        profile = profile.drawn(draw)
     cost = ProfileCost(profile)
     outside = OutsideHull(cost)
     noise = None if noise_seed is None else StepNoise.of(profile, noise_seed, "step noise 0 0")
@@ -116,6 +120,7 @@ def simulate_run(
                 "step_times_scaled_by": factor,
                 "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
                 **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
+                **({} if draw is None else {"coefficients_of_draw": draw}),
             },
             unvalidated=unvalidated(profile, scheduler.config),
         )
@@ -309,4 +314,6 @@ def unvalidated(profile: Profile, config: EngineConfig) -> list[str]:
             f"KV pool of {config.num_blocks} blocks of {config.block_size}; measured with "
             f"{profile.kv.num_blocks} of {profile.kv.block_size}"
         )
+    if text := (profile.source or {}).get("unvalidated"):
+        found.append(str(text))
     return found

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from calibration.shipped import find_profile
+from lab.as_measured import as_measured, told
 from lab.console import say
 from lab.load_class import load_class
 from lab.options import ComputeOptions, EngineOptions
 from lab.runs import engine_identity, refuse_on_hardware, sized
 from records.inputs import RecordedScheduler, request_from_json
 from records.manifest import Manifest, ProfileIdentity, WorkloadIdentity
-from records.profile import Profile, read_profile
+from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.run import RunData, write_run
 from serving.errors import ConfigError, RequestError
@@ -81,7 +83,7 @@ def run_server(asked: Serving) -> None:
         from realexec.server.run import listen, serve, url_of
     except ImportError as error:
         raise blocked(error) from error
-    profile = read_profile(asked.profile) if asked.profile is not None else None
+    profile = find_profile(asked.profile) if asked.profile is not None else None
     listener = listen(asked.host, asked.port)
     with listener:
         ready = _simulated(asked, profile) if asked.engine == "sim" else _real(asked, profile)
@@ -151,7 +153,7 @@ def _real(asked: Serving, profile: Profile | None) -> Ready:
     from realexec.server.worlds import real
 
     model, seed, compute = asked.model or DEFAULT_MODEL, asked.seed or 0, asked.compute.compute()
-    spec = _spec(asked.options, model_shape(model).max_position)
+    spec = _spec(asked.options.spec(), asked.options.predictor, model_shape(model).max_position)
     config = build(spec, cost=_cost(profile), load=load_class).config
     loaded = load_model(model, seed)
     num_blocks = config.num_blocks if "num_blocks" in spec.settings else None
@@ -174,7 +176,11 @@ def _simulated(asked: Serving, profile: Profile | None) -> Ready:
         raise ConfigError(f"{option} has no effect on the simulated engine; leave it out")
     tokenizer = load_tokenizer(asked.model) if asked.model is not None else ByteTokenizer()
     positions = profile.model.get("max_position")
-    spec = _spec(asked.options, positions if isinstance(positions, int) else MOST_POSITIONS)
+    given = asked.options.given()
+    spec = as_measured(given, profile.engine)
+    if line := told(given, spec, profile):
+        say(line)
+    spec = _spec(spec, asked.options.predictor, positions if isinstance(positions, int) else MOST_POSITIONS)
     spec = sized(spec, profile.kv.num_blocks, profile.kv.block_size, profile.model)
     scheduler = build(spec, cost=_cost(profile), load=load_class)
     vocab_size = profile.model.get("vocab_size")
@@ -187,12 +193,11 @@ def _simulated(asked: Serving, profile: Profile | None) -> Ready:
     )
 
 
-def _spec(options: EngineOptions, most_positions: int) -> EngineSpec:
+def _spec(spec: EngineSpec, told_by: str, most_positions: int) -> EngineSpec:
     """max_model_len: what was given, else what the model has positions for, up to MOST_POSITIONS."""
-    spec = options.spec()
-    if options.predictor not in ("", PREDICTOR):
-        raise ConfigError(f"predictor {options.predictor} needs a workload; a server has {PREDICTOR}, or none")
-    refuse_on_hardware(spec, options.predictor)
+    if told_by not in ("", PREDICTOR):
+        raise ConfigError(f"predictor {told_by} needs a workload; a server has {PREDICTOR}, or none")
+    refuse_on_hardware(spec, told_by)
     if "max_model_len" in spec.settings:
         return spec
     return replace(spec, settings={**spec.settings, "max_model_len": min(MOST_POSITIONS, most_positions)})

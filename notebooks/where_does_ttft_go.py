@@ -34,7 +34,7 @@ import pandas as pd
 
 from calibration.calibrate import calibrate
 from calibration.compare import compare
-from calibration.traffic import AZURE_CONVERSATION
+from calibration.measuring.traffic import AZURE_CONVERSATION
 from lab.calibration import describe
 from lab.runs import execute_run, load_runner, simulate_run
 from realexec.compute import Compute

@@ -45,5 +45,7 @@ def profile_of(simulated: RunRecord, profile: Profile) -> Profile:
     if factor != 1.0:
         probe = {"ms": profile.probe["ms"] * factor} if profile.probe else None
         profile = profile.times(factor).model_copy(update={"probe": probe})
+    if (draw := conditions.get("coefficients_of_draw")) is not None:
+        profile = profile.drawn(int(draw))
     link = conditions.get("host_link_bytes_per_s")
     return profile.model_copy(update={"kv": profile.kv.model_copy(update={"host_link_bytes_per_s": link})})

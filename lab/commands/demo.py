@@ -6,6 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lab.options import Json, Model, Within, check_positive
+from lab.trial import Trial
+
+TRIAL = Trial()
 
 
 def demo(
@@ -18,23 +21,39 @@ def demo(
     seed: Annotated[int, Parameter(help="Seed of weights, batch design and requests.")] = 0,
     model: Model = "15m",
     budget: Annotated[float, Parameter(help="Seconds to calibrate for.")] = 40.0,
-    seconds: Annotated[float, Parameter(help="Seconds of arrivals in each real run.")] = 14.0,
+    loads: Annotated[
+        tuple[float, ...], Parameter(help="Shares of the measured capacity.", consume_multiple=True, negative=())
+    ] = TRIAL.loads,
+    engines: Annotated[
+        tuple[str, ...],
+        Parameter(help="Presets to compare, or preset/policy each.", consume_multiple=True, negative=()),
+    ] = TRIAL.engines,
+    repeats: Annotated[int, Parameter(help="Real runs of each engine at each load.")] = TRIAL.repeats,
+    seconds: Annotated[float, Parameter(help="Seconds of arrivals in each real run.")] = TRIAL.seconds,
+    predictor: Annotated[
+        str, Parameter(help="Who predicts output lengths, in both worlds: noisy(error=0.3), max-tokens.")
+    ] = TRIAL.predictor,
     within: Within = None,
     json: Json = False,
 ) -> int:
-    """The whole loop on this machine: measure, calibrate, simulate, execute for real, compare.
+    """The whole loop on this machine: measure, calibrate, execute for real, simulate, compare.
 
-    Two policies (vllm: mixed batches; nano-vllm: prefill first) at 0.5 and 0.8 of the engine's measured capacity,
-    simulated once and executed twice. About four minutes; best while nothing else runs.
+    By default two policies (vllm: mixed batches; nano-vllm: prefill first) at 0.5 and 0.8 of the engine's measured
+    capacity, executed and simulated twice. About three minutes; best while nothing else runs.
 
     Example: servetwin demo --trace AzureLLMInferenceTrace_conv.csv.gz
+
+    Example: servetwin demo --model 110m --budget 60 --loads 0.5 0.7 0.85 0.95 --engines vllm --repeats 5
     """
     from lab.console import print_json
     from lab.demo import run_demo
     from lab.tables import print_comparison
 
-    check_positive(seconds=seconds, budget=budget, within=within)
-    result = run_demo(trace, out, seed, model, budget, seconds)
+    check_positive(seconds=seconds, budget=budget, within=within, repeats=repeats)
+    for load in loads:
+        check_positive(loads=load)
+    trial = Trial(loads, engines, repeats, seconds, predictor)
+    result = run_demo(trace, out, seed, model, budget, trial)
     if json:
         print_json({"folder": str(result.folder), **result.comparison.as_dict()})
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import ComputeOptions, EngineOptions, Force, Json, MaxInFlight, Model
+from lab.options import ComputeOptions, EngineOptions, Force, Json, MaxInFlight, Model, ProfileToPredict
 
 ENGINE = EngineOptions()
 COMPUTE = ComputeOptions()
@@ -17,9 +17,7 @@ def execute(
     out: Annotated[Path, Parameter(help="Folder of the run record to write.")],
     model: Model = "15m",
     engine: EngineOptions = ENGINE,
-    profile: Annotated[
-        Path | None, Parameter(help="Profile to predict step times with, for a policy that does.")
-    ] = None,
+    profile: ProfileToPredict = None,
     compute: ComputeOptions = COMPUTE,
     max_in_flight: MaxInFlight = None,
     seed: Annotated[int, Parameter(help="Seed of the random weights.")] = 0,
@@ -33,25 +31,25 @@ def execute(
 
     Example: servetwin execute --workload w.jsonl --model 15m --preset vllm --out real/
     """
+    from calibration.shipped import find_profile
     from lab.console import progress
     from lab.runs import execute_run, load_runner, refuse_on_hardware
     from lab.summary import print_summary
     from records.atomic import check_new_folder
-    from records.profile import read_profile
     from workloads.jsonl import read_jsonl
 
     check_new_folder(out, force)
     refuse_on_hardware(engine.spec(), engine.predictor)
     load = read_jsonl(workload)
     runner = load_runner(model, engine.settings(), compute.compute(), seed)
-    with progress(f"{engine.preset} on the real engine", len(load.requests), "requests") as advance:
+    with progress(f"{engine.spec().preset} on the real engine", len(load.requests), "requests") as advance:
         record = execute_run(
             out,
             load,
             runner,
             engine.spec(),
             engine.predictor,
-            profile=read_profile(profile) if profile else None,
+            profile=find_profile(profile) if profile else None,
             seed=seed,
             force=force,
             max_in_flight=max_in_flight,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import Json
+from lab.options import Json, ProfileToPredict
 
 
 def parity(
@@ -13,9 +13,7 @@ def parity(
     run_b: Annotated[Path, Parameter(help="Folder of another run of the same requests.")],
     /,
     *,
-    profile: Annotated[
-        Path | None, Parameter(help="Profile of the runs, where a policy predicts step times with it.")
-    ] = None,
+    profile: ProfileToPredict = None,
     json: Json = False,
 ) -> int:
     """Compare two runs step by step: did the policy differ, or only the time? Needs no torch.
@@ -27,15 +25,15 @@ def parity(
 
     Example: servetwin parity sim/ real/
     """
+    from calibration.shipped import find_profile
     from lab.console import print_json
     from lab.parity_report import parity_json, parity_lines
     from lab.runs import scheduler_of
     from records.parity import parity as parity_of
-    from records.profile import read_profile
     from records.profile_cost import ProfileCost
     from records.run import read_run
 
-    cost = ProfileCost(read_profile(profile)) if profile else None
+    cost = ProfileCost(find_profile(profile)) if profile else None
     a, b = read_run(run_a), read_run(run_b)
     found = parity_of(a, b, lambda engine: scheduler_of(engine, cost))
     if json:

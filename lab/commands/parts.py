@@ -3,6 +3,7 @@
 
 def parts() -> None:
     """List what engines, fleets and workloads can be made of: presets, policies, eviction orders, routers, arrivals ...
+    and the profiles that come along.
 
     Each with its options and their defaults, written as the options of simulate, execute and workload make take them;
     an autoscaler as a fleet's TOML file does (docs/fleets.md).
@@ -13,6 +14,8 @@ def parts() -> None:
     from dataclasses import MISSING
     from typing import Any
 
+    from calibration.shipped import every
+    from lab.profile_lines import profile_lines
     from serving.route.registry import ROUTERS
     from serving.scale.registry import SCALERS
     from serving.schedule.admission.registry import ADMISSIONS
@@ -50,6 +53,11 @@ def parts() -> None:
             options = ", ".join(f"{f.name}={default(f)}" for f in options_of(part).values())
             print(f"  {name}({options})" if options else f"  {name}")
             print(f"      {_title(part)}")
+    print("--profile")
+    for profile in every():
+        print(f"  {profile.name}")
+        for line in profile_lines(profile):
+            print(f"      {line}")
 
 
 def _title(part: type) -> str:

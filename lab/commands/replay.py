@@ -5,16 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lab.options import Json
+from lab.options import Json, ProfileToPredict
 
 
 def replay(
     run: Annotated[Path, Parameter(help="Folder of a run record, of any world.")],
     /,
     *,
-    profile: Annotated[
-        Path | None, Parameter(help="Profile of the run, where its policy predicts step times with it.")
-    ] = None,
+    profile: ProfileToPredict = None,
     json: Json = False,
 ) -> int:
     """Feed a run's input log to a fresh scheduler: the same plans must come out, step by step. Needs no torch.
@@ -23,14 +21,14 @@ def replay(
 
     Example: servetwin replay real/
     """
+    from calibration.shipped import find_profile
     from lab.console import print_json
     from lab.runs import scheduler_of
-    from records.profile import read_profile
     from records.profile_cost import ProfileCost
     from records.replay import replay as replay_record
     from records.run import read_run
 
-    cost = ProfileCost(read_profile(profile)) if profile else None
+    cost = ProfileCost(find_profile(profile)) if profile else None
     report = replay_record(read_run(run), lambda engine: scheduler_of(engine, cost))
     if json:
         print_json(

@@ -25,7 +25,9 @@ def serve(
     ] = None,
     profile: Annotated[
         Path | None,
-        Parameter(help="Profile that times the simulated engine, or that a real one's policy predicts with."),
+        Parameter(
+            help="Profile, a file or a shipped name, that times the simulated engine, or by which a policy predicts."
+        ),
     ] = None,
     options: EngineOptions = ENGINE,
     host: Annotated[str, Parameter(help="Address to listen on; whoever reaches it can use the server.")] = "127.0.0.1",

@@ -1,0 +1,30 @@
+"""What a demo runs in both worlds."""
+
+from dataclasses import dataclass
+
+from serving.errors import ConfigError
+from serving.schedule.engine import EngineSpec
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What both worlds run. loads: shares of capacity. engines: preset, or preset/policy. seconds: of arrivals in each
+    run. predictor: who tells the engines of output lengths (workloads/predict.py); "": nobody.
+    """
+
+    loads: tuple[float, ...] = (0.5, 0.8)
+    engines: tuple[str, ...] = ("vllm", "nano-vllm")
+    repeats: int = 2
+    seconds: float = 14.0
+    predictor: str = ""
+
+    def specs(self) -> dict[str, EngineSpec]:
+        """By a name that a folder can have. Errors: ConfigError for what is none."""
+        found = {}
+        for engine in self.engines:
+            preset, _, policy = engine.partition("/")
+            spec = EngineSpec(preset, policy) if policy else EngineSpec(preset)
+            found["".join(c if c.isalnum() else "-" for c in engine)] = spec
+        if len(found) < len(self.engines):
+            raise ConfigError("two of the engines are the same; give each once")
+        return found
