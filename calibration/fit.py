@@ -81,6 +81,34 @@ def fit(
     relative: errors count in percent of the predicted time. Of the predicted, not the measured one: dividing by what
     was measured favours samples that happened to be fast, and steps with a scatter of 10 % would come out 1 % short.
     """
+    coefficients = _coefficients(basis, samples, target, relative, weight)
+    return CostTerms(
+        terms=tuple(
+            Term(
+                name=b.name,
+                feature=b.feature,
+                low=b.low,
+                high=None if b.high == _INFINITY else b.high,
+                coefficient_ms=float(c),
+                meaning=b.meaning,
+            )
+            for b, c in zip(basis, coefficients, strict=True)
+            if c > 0
+        )
+    )
+
+
+def prices(
+    cost: CostTerms, samples: pd.DataFrame, target: str, relative: bool = False, weight: str | None = None
+) -> list[float]:
+    """Coefficients of these very terms, fitted to other samples; some may be 0. In their order, milliseconds."""
+    basis = [Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high) for t in cost.terms]
+    return [float(c) for c in _coefficients(basis, samples, target, relative, weight)]
+
+
+def _coefficients(
+    basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool, weight: str | None
+) -> np.ndarray:
     samples = samples[samples[target].notna()]
     measured = samples[target].to_numpy(dtype=float)
     matrix = np.stack([b.column(samples) for b in basis], axis=1)
@@ -92,20 +120,7 @@ def fit(
         weights = np.sqrt(counts) / np.maximum(expected, 1e-6)
         coefficients, _ = nnls(matrix * weights[:, None], measured * weights)
         expected = matrix @ coefficients
-    return CostTerms(
-        terms=tuple(
-            Term(
-                name=b.name,
-                feature=b.feature,
-                low=b.low,
-                high=None if b.high == _INFINITY else b.high,
-                coefficient_ms=float(c),
-                meaning=b.meaning,
-            )
-            for b, c in zip(basis, coefficients / scale, strict=True)
-            if c > 0
-        )
-    )
+    return np.asarray(coefficients / scale)
 
 
 def predict(cost: CostTerms, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> np.ndarray:

@@ -65,8 +65,8 @@ class Inputs:
 def predict(profile: Profile, runs: "list[Inputs]", spec: EngineSpec) -> pd.DataFrame:
     """Rows of run, metric, n, mean, p50, p90, p99, lo, hi; seconds. spec: of the engine, under each run's own settings.
 
-    lo, hi: 95 % interval of the mean, from simulations with the profile's draws of its coefficients, which share their
-    noise; nan where it has none.
+    Step times take their means. lo, hi: 95 % interval of the mean, from simulations with up to MOST_DRAWS of the
+    profile's draws of its coefficients: what calibration left uncertain, no step noise; nan with fewer than two draws.
     """
     return pd.DataFrame([row for inputs in runs for row in _rows(profile, inputs, spec)])
 

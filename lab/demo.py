@@ -9,7 +9,7 @@ from calibration.compare import Comparison, compare
 from calibration.measuring.traffic import AZURE_CONVERSATION, Traffic
 from lab.calibration import calibrate_to, describe
 from lab.console import progress, say
-from lab.figures import comparison_figure
+from lab.figures import latency_figure
 from lab.load_class import load_class
 from lab.runs import execute_run, load_runner, refuse_on_hardware, simulate_run
 from lab.tables import comparison_text
@@ -87,7 +87,7 @@ def run_demo(trace: Path | None, out: Path | None, seed: int, model: str, budget
 
     say("5/5 compare")
     comparison = compare(records)
-    comparison_figure(folder / "comparison.png", records, comparison)
+    latency_figure(folder / "comparison.png", comparison.cells)
     write_file(folder / "comparison.txt", comparison_text(comparison).encode())
     return DemoResult(folder, comparison)
 

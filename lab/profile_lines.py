@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from records.profile import Profile
 
+SAID = ("measured_by", "licence", "unvalidated")
 ERRORS = ("errors", "error", "check", "checks")
 """Where the source of a profile says how far it is off."""
 
@@ -22,22 +23,25 @@ def profile_lines(profile: Profile) -> Iterator[str]:
     ]
     yield ", ".join(part for part in parts if part)
     source = profile.source or {}
-    told = {name: value for name, value in source.items() if name not in ERRORS}
+    told = [f"{name.replace('_', ' ')} {source[name]}" for name in SAID if source.get(name)]
     if told:
-        yield f"source: {_words(told)}"
+        yield f"source: {', '.join(told)}"
     for name in ERRORS:
-        if name in source:
-            yield f"{name}: {_words(source[name])}"
+        for what, figures in _tables(source.get(name), name):
+            yield f"off by, {what}: {figures}"
 
 
 def _first(facts: Mapping[str, object], *names: str) -> str:
     return next((str(facts[name]) for name in names if facts.get(name)), "")
 
 
-def _words(value: object) -> str:
-    """Of a value of JSON, without its punctuation; shares in percent where they are called an error."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name.replace('_', ' ')} {_words(v)}" for name, v in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_words(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _tables(value: object, name: str) -> Iterator[tuple[str, str]]:
+    """Name and figures of each table with shares in it, the deepest left out; whole numbers are counts."""
+    if not isinstance(value, Mapping):
+        return
+    shares = [f"{key.replace('_', ' ')} {share:.1%}" for key, share in value.items() if isinstance(share, float)]
+    if shares:
+        yield name.replace("_", " "), ", ".join(shares)
+        return
+    for key, inner in value.items():
+        yield from _tables(inner, key)

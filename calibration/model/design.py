@@ -20,26 +20,32 @@ class Design:
     """form: its terms, in the order of every_term(). columns: what prices are multiplied with, shape [samples, terms].
 
     Columns are divided by scale, shape [terms], so that the greatest entry of each is 1; prices here are per scale.
+    counts: how much each sample counts, shape [samples].
     """
 
-    def __init__(self, form: CostTerms, columns: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(self, form: CostTerms, columns: np.ndarray, scale: np.ndarray, counts: np.ndarray) -> None:
         self.form = form
         self.columns = columns
         self.scale = scale
+        self.counts = counts
 
     @classmethod
-    def of(cls, form: CostTerms, samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> "Design":
+    def of(
+        cls, form: CostTerms, samples: pd.DataFrame, graph_sizes: Sequence[int] = (), weight: str | None = None
+    ) -> "Design":
+        """weight: the column of counts; None: all alike."""
         raw = np.stack([column(term, samples, graph_sizes) for term in form.every_term()], axis=1)
         scale = np.maximum(np.abs(raw).max(axis=0, initial=0.0), 1e-12)
-        return cls(form, raw / scale, scale)
+        counts = np.ones(len(samples)) if weight is None else samples[weight].to_numpy(dtype=float)
+        return cls(form, raw / scale, scale, counts)
 
     def rows(self, chosen: np.ndarray) -> "Design":
         """chosen: a mask, or places, of samples."""
-        return Design(self.form, self.columns[chosen], self.scale)
+        return Design(self.form, self.columns[chosen], self.scale, self.counts[chosen])
 
     def softened(self, power: Power) -> "Design":
         """With overlaps of at most this power."""
-        return Design(softened(self.form, power), self.columns, self.scale)
+        return Design(softened(self.form, power), self.columns, self.scale, self.counts)
 
     def priced(self, prices: np.ndarray) -> CostTerms:
         return self.form.with_coefficients((prices / self.scale).tolist())

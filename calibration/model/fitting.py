@@ -29,9 +29,9 @@ from records.cost_terms import CostTerms
 from serving.errors import MeasurementError
 
 REWEIGHTINGS = 6
-STEPS = 12
+STEPS = 3
 HALVINGS = 6
-NO_BETTER = 1e-9
+NO_BETTER = 1e-7
 SMALL_ERROR = 0.02
 """Relative errors below it count by their square in the first fit, too."""
 COLD = 1.5
@@ -49,9 +49,15 @@ class Fit:
 
 
 def fit_form(
-    form: CostTerms, samples: pd.DataFrame, target: str, graph_sizes: Sequence[int] = (), cold: float = COLD
+    form: CostTerms,
+    samples: pd.DataFrame,
+    target: str,
+    graph_sizes: Sequence[int] = (),
+    cold: float = COLD,
+    weight: str | None = None,
 ) -> Fit:
-    """samples: with the form's features, and target [ms] in each. cold: in place of COLD.
+    """samples: with the form's features, and target [ms] in each. cold: in place of COLD. weight: the column that says
+    how much a sample counts; None: all alike.
 
     Errors: MeasurementError for times that are not above 0.
     """
@@ -60,7 +66,7 @@ def fit_form(
         raise MeasurementError(
             f"{int((~(measured > 0)).sum())} of {len(measured)} samples have no {target} above 0; leave them out"
         )
-    design = Design.of(form, samples, graph_sizes)
+    design = Design.of(form, samples, graph_sizes, weight)
     kept = keep(design, measured, kinds_of(samples), cold)
     return Fit(pruned(design.priced(least_squares(design.rows(kept), measured[kept]))), kept)
 
@@ -86,7 +92,7 @@ def least_squares(design: Design, measured: np.ndarray, start: np.ndarray | None
 
 
 def _descended(design: Design, measured: np.ndarray, by_size: bool) -> np.ndarray:
-    weights = 1 / measured
+    weights = np.sqrt(design.counts) / measured
     found = np.asarray(nnls(design.columns * weights[:, None], measured * weights)[0])
     best, least = found, np.inf
     for power in POWERS if design.form.overlaps else POWERS[:1]:
@@ -117,6 +123,7 @@ def _improved(design: Design, measured: np.ndarray, prices: np.ndarray, by_size:
     weights = 1 / np.maximum(expected, LEAST * measured.mean())
     if by_size:
         weights = weights / np.sqrt(np.maximum(np.abs(measured - expected) * weights, SMALL_ERROR))
+    weights = weights * np.sqrt(design.counts)
     error = float((((measured - expected) * weights) ** 2).sum())
     for _ in range(STEPS if design.form.overlaps else 1):
         towards, _ = nnls(slopes * weights[:, None], measured * weights)
@@ -138,4 +145,4 @@ def _improved(design: Design, measured: np.ndarray, prices: np.ndarray, by_size:
 def _error(design: Design, measured: np.ndarray, prices: np.ndarray, by_size: bool) -> float:
     expected, _ = design.at(prices)
     relative = np.abs(measured - expected) / np.maximum(expected, LEAST * measured.mean())
-    return float(relative.sum() if by_size else (relative**2).sum())
+    return float(design.counts @ (relative if by_size else relative**2))

@@ -54,6 +54,7 @@ def fit_model(
     seed: int = 0,
     draws: int = DRAWS,
     cold: float = COLD,
+    weight: str | None = None,
 ) -> FittedModel:
     """Choose a form by holding out groups, fit it to all, and say how sure that is.
 
@@ -64,7 +65,8 @@ def fit_model(
     graph_sizes: as Profile.graph_sizes. forms: by name; None: all of calibration/model/forms.py. form: the one to take,
     where something else than these samples chose it; all are scored all the same.
     seed: of the bootstrap. draws: how many alternatives are kept. cold: how many times as long as its shape says a step
-    must take at least to be set aside (calibration/model/fitting.py).
+    must take at least to be set aside (calibration/model/fitting.py). weight: the column that says how much a step
+    counts in the fit; None: all alike.
 
     Errors: MeasurementError for too few steps, or times that are not above 0; ConfigError for a form that is not there.
     """
@@ -72,11 +74,13 @@ def fit_model(
         raise MeasurementError(f"{len(samples)} steps; at least {FEWEST_STEPS} make a fit: measure a longer run")
     samples = samples.reset_index(drop=True)
     forms = candidates(graph_sizes) if forms is None else forms
-    scores = cross_validate(forms, samples, target, folds(samples[groups]), graph_sizes, cold)
+    scores = cross_validate(forms, samples, target, folds(samples[groups]), graph_sizes, cold, weight)
     winner = chosen(scores) if form is None else next(s for s in scores if s.name == known("form", form, forms))
-    fitted = fit_form(forms[winner.name], samples, target, graph_sizes, cold)
+    fitted = fit_form(forms[winner.name], samples, target, graph_sizes, cold, weight)
     warm = samples[fitted.kept]
-    alternatives = bootstrap(fitted.cost, warm, target, runs or groups, graph_sizes, seed, max(BOOTSTRAPS, draws))
+    alternatives = bootstrap(
+        fitted.cost, warm, target, runs or groups, graph_sizes, seed, max(BOOTSTRAPS, draws), weight
+    )
     left = relative(fitted.cost, warm, target, graph_sizes)
     return FittedModel(
         cost=with_intervals(fitted.cost, np.percentile(alternatives, INTERVAL, axis=0)),
@@ -98,9 +102,10 @@ def bootstrap(
     graph_sizes: Sequence[int],
     seed: int,
     count: int,
+    weight: str | None = None,
 ) -> np.ndarray:
     """Prices fitted to as many runs, drawn with replacement; shape [count, terms], in the order of every_term()."""
-    design = Design.of(cost, samples, graph_sizes)
+    design = Design.of(cost, samples, graph_sizes, weight)
     measured = samples[target].to_numpy(dtype=float)
     prices = np.array([term.coefficient_ms for term in cost.every_term()]) * design.scale
     run = pd.factorize(samples[runs])[0]

@@ -11,7 +11,7 @@ both remember, so they are good at what they have seen and poor beyond it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -35,8 +35,8 @@ Model = Callable[[pd.DataFrame], np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """folds: error of each. coefficients: of the fit to all samples; 0 for a competitor. median, total_time: |error| of
-    the median held-out step; of the sum over them, predicted over measured - 1.
+    """folds: error of each. coefficients: most that a fold's fit has; 0 for a competitor. median, total_time: |error|
+    of the median held-out step; of the sum over them, predicted over measured - 1.
     """
 
     name: str
@@ -83,19 +83,21 @@ def cross_validate(
     held: Sequence[np.ndarray],
     graph_sizes: Sequence[int] = (),
     cold: float = COLD,
+    weight: str | None = None,
 ) -> list[Score]:
-    """Of every form, then of the competitors. cold: as in fit_form."""
+    """Of every form, then of the competitors. cold, weight: as in fit_form; held-out steps count alike."""
     scores = []
     for name, form in forms.items():
+        counts: list[int] = []
 
-        def fitted(seen: pd.DataFrame, form: CostTerms = form) -> Model:
-            cost = fit_form(form, seen, target, graph_sizes, cold).cost
+        def fitted(seen: pd.DataFrame, form: CostTerms = form, counts: list[int] = counts) -> Model:
+            cost = fit_form(form, seen, target, graph_sizes, cold, weight).cost
+            counts.append(sum(1 for _ in cost.every_term()))
             return lambda unseen: predict(cost, unseen, graph_sizes)
 
-        coefficients = sum(1 for _ in fit_form(form, samples, target, graph_sizes, cold).cost.every_term())
-        scores.append(_score(name, coefficients, fitted, samples, target, held))
+        scores.append(replace(_score(name, fitted, samples, target, held), coefficients=max(counts)))
     for name, competitor in COMPETITORS.items():
-        scores.append(_score(name, 0, partial(competitor, target=target), samples, target, held))
+        scores.append(_score(name, partial(competitor, target=target), samples, target, held))
     return scores
 
 
@@ -135,7 +137,6 @@ def told(scores: Sequence[Score], winner: Score) -> JsonObject:
 
 def _score(
     name: str,
-    coefficients: int,
     fitted: Callable[[pd.DataFrame], Model],
     samples: pd.DataFrame,
     target: str,
@@ -148,7 +149,7 @@ def _score(
     error = np.abs(predicted / measured - 1)
     return Score(
         name,
-        coefficients,
+        0,
         tuple(float(np.minimum(error[mask], CAP).mean()) for mask in held),
         float(np.median(error)),
         float(predicted.sum() / measured.sum() - 1),

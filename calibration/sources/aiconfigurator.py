@@ -138,23 +138,23 @@ def profile_from(path: Path, name: str, seed: int) -> Sourced:
 def linear(wanted: Wanted, tables: OperatorTables) -> tuple[CostTerms, float]:
     """Matrices, what is between them, and all-reduces, of all layers."""
     shape, count = wanted.model, wanted.tensor_parallel
-    time_ms: pd.Series | float = 0.0
+    matrices = []
     for name, columns, rows in shape.matrices:
-        split_rows = name in ("output", "down")
-        found = tables.gemm(
-            wanted.precision, columns if split_rows else columns // count, rows // count if split_rows else rows
-        )
-        time_ms = time_ms + found.set_index("m")["latency_ms"]
-    assert isinstance(time_ms, pd.Series)
-    tokens = time_ms.index.to_numpy(dtype=float)
-    time_ms = time_ms + _between(shape, count, tables, tokens)
+        if name in ("output", "down"):
+            rows //= count
+        else:
+            columns //= count
+        matrices.append(tables.gemm(wanted.precision, columns, rows).set_index("m")["latency_ms"])
+    multiplied = pd.concat(matrices, axis=1).sum(axis=1, skipna=False).dropna()
+    tokens = multiplied.index.to_numpy(dtype=float)
+    time_ms = multiplied.to_numpy(dtype=float) + _between(shape, count, tables, tokens)
     if count > 1:
         passed = tables.all_reduce(count)
         numbers = np.log(passed["numbers"].to_numpy(dtype=float))
         time_ms = time_ms + 2 * np.exp(
             np.interp(np.log(tokens * shape.hidden), numbers, np.log(passed["latency_ms"].to_numpy()))
         )
-    samples = pd.DataFrame({"num_tokens": tokens, "ms": shape.layers * time_ms.to_numpy()})
+    samples = pd.DataFrame({"num_tokens": tokens, "ms": shape.layers * time_ms})
     basis = [
         Basis("layers", "one", "linear layers: one read of the weights, and launches"),
         *ramps("linear", "num_tokens", "linear layers, per token", LINEAR_KNOTS),

@@ -22,7 +22,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "vllm-log": Kind("vllm_log", "log of vllm serve --enable-logging-iteration-details: what each step held and took"),
     "step-log": Kind("step_log", "JSONL that docs/examples/vllm_step_log.py, a vLLM scheduler, writes: a step a line"),
-    "vllm-bench": Kind("vllm_bench", "JSON files of vllm bench serve --save-detailed: latencies at a few rates"),
+    "vllm-bench": Kind("vllm_bench", "folder of JSON files of vllm bench serve --save-detailed, with config.json"),
     "requests": Kind("requests", "folder of runs, each with requests.csv.gz and config.json: latencies at a few rates"),
     "steps": Kind("steps", "folder with steps.csv.gz: step times with the features of each batch"),
     "kernels": Kind("kernels", "TOML that names a folder of kernel times of one layer, and what those leave out"),

@@ -102,8 +102,8 @@ class OperatorTables:
         table = self._of(table, {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16", "window_size": 0})
         shapes = {"num_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim}
         table = self._of(table, shapes)
-        keys = ["batch_size", "isl", "step"]
-        return table.groupby(keys, as_index=False)["latency"].min().rename(columns={"latency": "latency_ms"})
+        table = table.rename(columns={"latency": "latency_ms"})
+        return table.groupby(["batch_size", "isl", "step"], as_index=False)[["latency_ms"]].min()
 
     @staticmethod
     def _of(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:

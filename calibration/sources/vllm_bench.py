@@ -1,7 +1,7 @@
 """KIND vllm-bench: JSON files of `vllm bench serve --save-result --save-detailed`; request latencies, no step times.
 
-PATH is a folder of such files, one a rate, and config.json beside them: hardware, model, and in "server"
-num_gpu_blocks, block_size, max_num_batched_tokens; max_num_seqs; the benchmark's max_concurrency as client_inflight_cap.
+PATH is a folder of such files, one a rate, and config.json beside them: hardware, model; in "server" num_gpu_blocks,
+block_size, max_num_batched_tokens; max_num_seqs; the benchmark's max_concurrency as client_inflight_cap.
 
     input_lens, output_lens   tokens of each request
     ttfts                     seconds from sending it to its first piece

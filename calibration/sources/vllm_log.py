@@ -3,9 +3,9 @@
     Iteration(7): 2 context requests, 510 context tokens, 2 generation requests, 2 generation tokens,
     iteration elapsed time: 87.14 ms, GPU KV cache usage: 0.8%
 
-The line is on one line of the log; older versions end it after the time. Written by vllm/v1/metrics/loggers.py (0.32.0;
-before, by vllm/v1/engine/core.py). A log with several engines (Engine 000, Engine 001) is read as if they were one
-after the other; dummy steps of data parallelism are left out.
+The line is on one line of the log; it may end after the time. Written by vllm/v1/metrics/loggers.py (vLLM 0.32.0).
+A log with several engines (Engine 000, Engine 001) is read as if they were one after the other; dummy steps of data
+parallelism are left out.
 
 How it becomes ours:
 

@@ -1,7 +1,7 @@
 """A vLLM scheduler that writes down each step: what was in it, and when it was scheduled and done.
 
-It decides nothing: the calls go to vLLM's own scheduler. Written against vLLM 0.32.0; it uses what has been the same
-since 0.11, but vLLM promises nothing about schedulers.
+It decides nothing: the calls go to vLLM's own scheduler. Written for vLLM 0.32.0; other versions may differ, as vLLM
+promises nothing about schedulers.
 
     cd docs/examples
     VLLM_STEP_LOG=steps.jsonl PYTHONPATH=. vllm serve MODEL --scheduler-cls vllm_step_log.StepLog

@@ -1,6 +1,7 @@
 """Fitting a form: known prices come back, overlaps too; the mean counts; cold steps do not; nothing is below zero."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,3 +109,12 @@ def test_an_overlap_of_which_one_side_is_left_is_a_sum() -> None:
     assert [term.name for term in left.terms] == ["launch", "sequence", "weights", "decode read"]
     frame = steps(1, 20)
     assert predict(left, frame) == pytest.approx(predict(bare, frame))
+
+
+def test_a_step_that_counts_three_times_is_there_three_times() -> None:
+    frame = timed(steps(3, 60), roofline(2), scatter=0.1)
+    thrice = np.arange(len(frame)) % 2 == 0
+    weighted = fit_form(PLAIN["roofline 2"], frame.assign(w=np.where(thrice, 3, 1)), "execute_ms", weight="w").cost
+    again = pd.concat([frame, frame[thrice], frame[thrice]], ignore_index=True)
+    repeated = fit_form(PLAIN["roofline 2"], again, "execute_ms").cost
+    assert predict(weighted, frame) == pytest.approx(predict(repeated, frame), rel=1e-3)

@@ -1,0 +1,22 @@
+"""Simulated runs beside measured ones: errors, how much of them is noise, and which policy each world prefers.
+
+Reads run records only. Runs of one workload under one engine form a cell (cells.py); within a cell every number is
+computed over the requests that finished in all of its runs.
+
+    noise.py      a mean over repeats and its interval; whether two means differ by more than chance
+    run.py        one run's statistics: TTFT and its parts, TPOT, ITL, E2E
+    cells.py      which runs belong together; what is refused
+    figures.py    a statistic in both worlds
+    requests.py   errors request by request, beside those between two repeats of the hardware
+    steps.py      step times by the shape of the batch
+    styles.py     errors over all cells, as papers report them
+    policies.py   which policy is better, in each world
+    comparison.py all of it, in one object and a sentence
+"""
+
+from calibration.compare.cells import Cell, engine_label
+from calibration.compare.comparison import Comparison, compare
+from calibration.compare.figures import Figure
+from calibration.compare.run import HEADLINE, METRICS, STATISTICS
+
+__all__ = ["HEADLINE", "METRICS", "STATISTICS", "Cell", "Comparison", "Figure", "compare", "engine_label"]

@@ -1,0 +1,241 @@
+"""Which runs belong together: those of one workload under one engine; and what of them is compared."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calibration.compare.figures import Figure, figures_of
+from calibration.compare.requests import RequestErrors, request_errors
+from calibration.compare.run import HEADLINE, Run
+from calibration.compare.steps import StepErrors, step_errors
+from records.manifest import EngineIdentity
+from records.profile import Profile
+from records.run import RunRecord
+from serving.errors import ProfileError, RecordError
+
+LOAD_IN_NAME = re.compile(r"load-(\d*\.?\d+)$")
+"""Workloads drawn at a share of capacity are called so (servetwin demo)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One workload under one engine. left_out: requests that did not finish in every run of the cell.
+
+    speed: the machine's probe during the measured runs over the probe of the simulation's profile; None if unknown.
+    load: arrivals as a share of capacity; None if unknown. figures: those that every run has.
+    """
+
+    workload: str
+    workload_sha256: str
+    engine: str
+    simulated: tuple[Run, ...]
+    measured: tuple[Run, ...]
+    left_out: int
+    speed: float | None
+    load: float | None
+    figures: tuple[Figure, ...]
+    requests: tuple[RequestErrors, ...]
+    steps: StepErrors
+
+    @property
+    def name(self) -> str:
+        return f"{self.workload} under {self.engine}"
+
+    @property
+    def num_requests(self) -> int:
+        return len(self.measured[0].request_ids)
+
+    def find(self, metric: str, statistic: str = "mean") -> Figure | None:
+        return next((f for f in self.figures if (f.metric, f.statistic) == (metric, statistic)), None)
+
+    def figure(self, metric: str, statistic: str = "mean") -> Figure:
+        """Errors: RecordError where no request has the metric."""
+        found = self.find(metric, statistic)
+        if found is None:
+            raise RecordError(f"{self.name}: no request that finished in every run has a {metric}")
+        return found
+
+    @property
+    def headline(self) -> tuple[Figure, ...]:
+        """Mean TTFT, TPOT and E2E, as far as there are any."""
+        return tuple(f for f in self.figures if f.metric in HEADLINE and f.statistic == "mean")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "workload": self.workload,
+            "engine": self.engine,
+            "requests": self.num_requests,
+            "left_out": self.left_out,
+            "simulated_runs": [str(run.record.folder) for run in self.simulated],
+            "measured_runs": [str(run.record.folder) for run in self.measured],
+            "speed": self.speed,
+            "load": self.load,
+            "figures": [figure.as_dict() for figure in self.figures],
+            "request_errors": [errors.as_dict() for errors in self.requests],
+            "steps": self.steps.as_dict(),
+        }
+
+
+def cells_of(records: Sequence[RunRecord], profile: Profile | None = None) -> tuple[Cell, ...]:
+    """By workload, then engine; the order of the records does not matter.
+
+    profile: of all simulations; tells the load by its capacity, and what each step should have taken.
+    Errors: RecordError where a workload and engine lacks a simulated or a measured run, or a run is given twice;
+    ProfileError where a simulation had another profile.
+    """
+    _check_once(records)
+    if profile is not None:
+        _check_profile(records, profile)
+    groups = sorted(_groups(records), key=_by_workload)
+    return tuple(_cell(engine, runs, profile) for engine, runs in groups)
+
+
+def _by_workload(group: tuple[str, list[RunRecord]]) -> tuple[str, str, str]:
+    label, runs = group
+    return runs[0].manifest.workload.name, runs[0].manifest.workload.sha256, label
+
+
+def engine_label(engine: EngineIdentity) -> str:
+    return f"{engine.preset}/{engine.policy}"
+
+
+def _label(record: RunRecord) -> str:
+    fleet = record.manifest.fleet
+    label = engine_label(record.manifest.engine)
+    return label if fleet is None else f"{len(fleet.replicas)} replicas of {label} behind {fleet.router}"
+
+
+def _groups(records: Sequence[RunRecord]) -> Iterator[tuple[str, list[RunRecord]]]:
+    """The label names settings where runs of one label differ in them."""
+    groups: dict[tuple[str, str], dict[str, list[RunRecord]]] = {}
+    for record in records:
+        alike = groups.setdefault((record.manifest.workload.sha256, _label(record)), {})
+        alike.setdefault(json.dumps(_settings(record), sort_keys=True), []).append(record)
+    for (_, label), alike in groups.items():
+        by_settings = list(alike.values())
+        for runs in by_settings:
+            _check_worlds(label, runs, by_settings)
+            differing = _differing([group[0] for group in by_settings])
+            own = _settings(runs[0])
+            yield " ".join([label, *(f"{name}={own.get(name)}" for name in differing)]), runs
+
+
+def _settings(record: RunRecord) -> Mapping[str, object]:
+    """Of the engine, what else decided where it is not the preset's own, and the limit of the clients."""
+    engine = record.manifest.engine
+    parts = {name: getattr(engine, name) for name in ("reservation", "eviction", "admission", "predictor")}
+    limit = record.manifest.conditions.get("max_in_flight")
+    return {
+        **engine.settings,
+        **{name: part for name, part in parts.items() if part},
+        **({} if limit is None else {"max_in_flight": limit}),
+    }
+
+
+def _differing(records: Sequence[RunRecord]) -> list[str]:
+    settings = [_settings(record) for record in records]
+    names = sorted(set(chain.from_iterable(settings)))
+    return [name for name in names if any(s.get(name) != settings[0].get(name) for s in settings)]
+
+
+def _check_worlds(label: str, runs: Sequence[RunRecord], by_settings: Sequence[Sequence[RunRecord]]) -> None:
+    worlds = {record.manifest.world == "real" for record in runs}
+    if len(worlds) == 2:
+        return
+    for others in by_settings:
+        if others is not runs:
+            a, b = runs[0], others[0]
+            differ = ", ".join(
+                f"{name} {_settings(a).get(name)} and {_settings(b).get(name)}" for name in _differing([a, b])
+            )
+            raise RecordError(f"{a.folder} and {b.folder} ran with different engine settings: {differ}")
+    is_measured = worlds.pop()
+    have, lack = ("measured", "simulated") if is_measured else ("simulated", "measured")
+    names = ", ".join(str(record.folder) for record in runs)
+    raise RecordError(
+        f"{names}: {have} under {label}, but no {lack} run of the same workload and engine is given; "
+        f"add one (servetwin {'simulate' if is_measured else 'execute'})"
+    )
+
+
+def _check_once(records: Sequence[RunRecord]) -> None:
+    """A run that is given twice would pass for a repeat without noise."""
+    seen: dict[tuple[str, ...], RunRecord] = {}
+    for record in records:
+        files = record.manifest.files
+        setting = (record.manifest.world, record.manifest.workload.sha256, _label(record), str(_settings(record)))
+        key = (*setting, files["requests.parquet"].sha256, files["steps.parquet"].sha256)
+        if key in seen:
+            raise RecordError(f"{record.folder} is the same run as {seen[key].folder}; give each run once")
+        seen[key] = record
+
+
+def _check_profile(records: Sequence[RunRecord], profile: Profile) -> None:
+    for record in records:
+        used = record.manifest.profile
+        if record.manifest.world != "real" and (used is None or used.sha256 != profile.sha256()):
+            had = "no profile" if used is None else f"profile {used.name} of sha256 {used.sha256[:12]}"
+            raise ProfileError(
+                f"{record.folder} was simulated with {had}, not with {profile.name} of sha256 "
+                f"{profile.sha256()[:12]}; give that one, or none"
+            )
+
+
+def _cell(engine: str, records: Sequence[RunRecord], profile: Profile | None) -> Cell:
+    finished = [r.requests.loc[r.requests["status"] == "finished", "request_id"] for r in records]
+    common = reduce(lambda a, b: a.intersection(b), map(pd.Index, finished)).sort_values()
+    if common.empty:
+        raise RecordError(f"{records[0].folder}: no request finished in every run under {engine}")
+    runs = sorted((Run(record, common) for record in records), key=_canonical)
+    simulated = tuple(run for run in runs if not run.is_measured)
+    measured = tuple(run for run in runs if run.is_measured)
+    workload = measured[0].record.manifest.workload
+    return Cell(
+        workload=workload.name,
+        workload_sha256=workload.sha256,
+        engine=engine,
+        simulated=simulated,
+        measured=measured,
+        left_out=workload.num_requests - len(common),
+        speed=_speed(simulated, measured),
+        load=_load(measured[0].record, profile),
+        figures=tuple(figures_of(simulated, measured)),
+        requests=tuple(request_errors(simulated, measured)),
+        steps=step_errors(simulated, measured, profile),
+    )
+
+
+def _canonical(run: Run) -> tuple[int, str]:
+    """So that nothing depends on the order of arguments."""
+    manifest = run.record.manifest
+    return -1 if manifest.seed is None else manifest.seed, manifest.files["requests.parquet"].sha256
+
+
+def _speed(simulated: Sequence[Run], measured: Sequence[Run]) -> float | None:
+    profiles = [run.record.manifest.conditions.get("profile_probe_ms") for run in simulated]
+    probes = [run.record.manifest.conditions.get("probe_ms") for run in measured]
+    if None in probes or None in profiles:
+        return None
+    return float(np.mean([float(str(p)) for p in probes]) / np.mean([float(str(p)) for p in profiles]))
+
+
+def _load(record: RunRecord, profile: Profile | None) -> float | None:
+    """As the record says it, or the workload's name, or the capacity that the profile states."""
+    told = record.manifest.conditions.get("load")
+    if isinstance(told, int | float):
+        return float(told)
+    named = LOAD_IN_NAME.search(record.manifest.workload.name)
+    if named:
+        return float(named[1])
+    if profile is None or profile.capacity is None:
+        return None
+    arrivals = record.requests["arrival_s"].dropna()
+    span = float(arrivals.max() - arrivals.min())
+    return (len(arrivals) - 1) / span / float(str(profile.capacity["requests_per_s"])) if span else None

@@ -1,0 +1,163 @@
+"""Step times by the shape of the batch: what was measured against what the simulation takes such a step to cost.
+
+With the profile of the simulation, each measured step is held against its prediction. Without, against the simulated
+step of the nearest shape: none of its features may differ by more than a quarter, and what that is worth is taken
+from a cost model fitted to the simulated steps. Steps without one are told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from calibration.compare.run import Run
+from calibration.fit import EXECUTE, fit, predict
+from records.profile import STEP_KINDS, Profile
+from serving.cost import StepFeatures
+
+ALIKE = 0.25
+TOKEN_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_SHAPE = ("num_seqs", "num_tokens", "prefill_pairs", "decode_context")
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """Steps of one kind that compute `low` to `high` tokens; high None: or more.
+
+    median, p90_abs: of measured / expected - 1. time_share: of all time in measured steps. error_share: measured minus
+    expected time of these steps, over all expected time. typical_tokens: the median.
+    """
+
+    kind: str
+    low: int
+    high: int | None
+    steps: int
+    typical_tokens: float
+    median: float
+    p90_abs: float
+    time_share: float
+    error_share: float
+
+    @property
+    def tokens(self) -> str:
+        return (
+            f"{self.low}+"
+            if self.high is None
+            else f"{self.low}-{self.high}"
+            if self.high > self.low
+            else f"{self.low}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class StepErrors:
+    """by: "profile" or "matching". table: a row a measured step that has its like; features, kind, measured_ms and
+    expected_ms. unmatched: share of measured step time without one.
+    """
+
+    by: str
+    table: pd.DataFrame
+    unmatched: float
+    shapes: tuple[StepShape, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "by": self.by,
+            "unmatched_time_share": self.unmatched,
+            "shapes": [shape.as_dict() for shape in self.shapes],
+        }
+
+
+def step_errors(simulated: Sequence[Run], measured: Sequence[Run], profile: Profile | None = None) -> StepErrors:
+    """Execution alone: launch to tokens on the host; steps that copy KV from or to the host are left out.
+
+    A simulation that was put on the speed of a real run says by which factor; it counts for the measured run that is
+    the same repeat, and the mean of all for others.
+    """
+    scales = {run.repeat: _scale(run) for run in simulated}
+    typical = float(np.mean(list(scales.values())))
+    steps = pd.concat(
+        [_steps(run).assign(scale=scales.get(run.repeat, typical)) for run in measured], ignore_index=True
+    )
+    if profile is None:
+        unscaled = [(_steps(run), _scale(run)) for run in simulated]
+        like = pd.concat([own.assign(measured_ms=own["measured_ms"] / scale) for own, scale in unscaled])
+        expected = _of_the_like(steps, like.reset_index(drop=True))
+    else:
+        expected = predict(profile.execute, steps, profile.graph_sizes)
+    steps = steps.assign(expected_ms=expected * steps["scale"])
+    matched = steps[steps["expected_ms"].notna()].reset_index(drop=True)
+    total = float(steps["measured_ms"].sum())
+    return StepErrors(
+        by="matching" if profile is None else "profile",
+        table=matched,
+        unmatched=1 - float(matched["measured_ms"].sum()) / total if total else 0.0,
+        shapes=tuple(_shapes(matched)),
+    )
+
+
+def _scale(run: Run) -> float:
+    return float(str(run.record.manifest.conditions.get("step_times_scaled_by", 1.0)))
+
+
+def _steps(run: Run) -> pd.DataFrame:
+    columns = [*StepFeatures.names(), "launch_s", "host_s", "copy_block"]
+    table = pq.read_table(run.record.folder / "steps.parquet", columns=columns)
+    copies = pc.list_value_length(table["copy_block"]).to_numpy()
+    frame: pd.DataFrame = table.drop_columns(["copy_block"]).to_pandas()[copies == 0]
+    prefills = frame["num_prefill_seqs"]
+    kind = np.select([prefills == 0, prefills == frame["num_seqs"]], ["decode", "prefill"], "mixed")
+    spent = (frame["host_s"] - frame["launch_s"]) * 1e3
+    return frame.drop(columns=["launch_s", "host_s"]).assign(kind=kind, measured_ms=spent)
+
+
+def _of_the_like(steps: pd.DataFrame, simulated: pd.DataFrame) -> np.ndarray:
+    """Milliseconds by the simulated step of the nearest shape; nan where none is alike. Shape [steps]."""
+    from scipy.spatial import KDTree
+
+    expected = np.full(len(steps), np.nan)
+    if simulated.empty:
+        return expected
+    cost = fit(EXECUTE, simulated, "measured_ms", relative=True)
+    fitted, fitted_there = predict(cost, steps), predict(cost, simulated)
+    for kind in STEP_KINDS:
+        wanted, there = (frame[frame["kind"] == kind] for frame in (steps, simulated))
+        if wanted.empty or there.empty:
+            continue
+        shapes, wanted_shapes = (np.log1p(frame[list(_SHAPE)].to_numpy(dtype=float)) for frame in (there, wanted))
+        unique, first = np.unique(shapes, axis=0, return_index=True)
+        near, which = KDTree(unique).query(wanted_shapes, p=np.inf, distance_upper_bound=np.log1p(ALIKE))
+        found = np.isfinite(near)
+        rows = wanted.index.to_numpy()[found]
+        like = there.index.to_numpy()[first[np.asarray(which)[found]]]
+        expected[rows] = simulated["measured_ms"].to_numpy()[like] * fitted[rows] / fitted_there[like]
+    return expected
+
+
+def _shapes(table: pd.DataFrame) -> Iterator[StepShape]:
+    residual = table["measured_ms"] / table["expected_ms"] - 1
+    total, expected = float(table["measured_ms"].sum()), float(table["expected_ms"].sum())
+    bins = np.searchsorted(TOKEN_EDGES, table["num_tokens"].to_numpy(), side="right") - 1
+    for kind in STEP_KINDS:
+        for i, low in enumerate(TOKEN_EDGES):
+            there = (table["kind"] == kind) & (bins == i)
+            if there.any():
+                of, own = table[there], residual[there]
+                yield StepShape(
+                    kind=kind,
+                    low=low,
+                    high=TOKEN_EDGES[i + 1] - 1 if i + 1 < len(TOKEN_EDGES) else None,
+                    steps=len(of),
+                    typical_tokens=float(of["num_tokens"].median()),
+                    median=float(own.median()),
+                    p90_abs=float(own.abs().quantile(0.9)),
+                    time_share=float(of["measured_ms"].sum()) / total,
+                    error_share=float((of["measured_ms"] - of["expected_ms"]).sum()) / expected,
+                )

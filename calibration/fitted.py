@@ -1,0 +1,187 @@
+"""From the steps of a calibration to a profile: which form predicts whole runs best, and how sure its prices are."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calibration.fit import EXECUTE, OVERHEAD, fit, predict, prices
+from calibration.machine import hardware, software
+from calibration.measuring.session import check_machine
+from calibration.measuring.traffic import Traffic
+from calibration.model.kinds import kinds_of
+from calibration.model.model import coefficients, fit_model
+from calibration.model.residuals import by_kind, hull, relative
+from records.cost_terms import CostTerms
+from records.json_values import JsonObject
+from records.profile import KVCapacity, Profile
+from serving.schedule.config import EngineConfig
+
+SERVED_WEIGHT = 4.0
+"""Of a served step against a designed one: designed ones say how time depends on the shape, served ones how long it is.
+Where both count alike, decode steps that an engine serves are predicted 2 to 4 % too long.
+"""
+SATURATED = "saturated"
+"""Steps of this run do not join the fit of step times: with every seat taken the probe is slowed down by more than they
+are.
+"""
+LAGS = 20
+DRAWS = 20
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a session measured besides steps. capacity: requests/s of the traffic. wake_ups: nanoseconds each."""
+
+    runner: Any
+    config: EngineConfig
+    capacity: float
+    traffic: Traffic
+    wake_ups: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Step times, fitted. draws: of its prices, each in the order of its terms. held_out: as a profile has it."""
+
+    cost: CostTerms
+    draws: tuple[tuple[float, ...], ...] = ()
+    held_out: JsonObject | None = None
+
+
+def together(runs: Sequence[pd.DataFrame], served: Sequence[str]) -> pd.DataFrame:
+    """All rows, with normal_ms: execution at the usual speed of the machine, by the probe; weight; and is_served.
+
+    served: labels of the runs that serve requests at a rate.
+    """
+    samples = pd.concat(runs, ignore_index=True)
+    samples["normal_ms"] = samples["execute_ms"] * samples["probe_ms"].median() / samples["probe_ms"]
+    samples["is_served"] = samples["run"].isin(served)
+    samples["weight"] = np.where(samples["is_served"], SERVED_WEIGHT, 1.0)
+    return samples
+
+
+def warm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the first step of a batch of decodes: it follows no decode, as those of an engine do."""
+    if "follows" not in rows:
+        return rows
+    return rows[~((rows["follows"] == 0) & (rows["num_prefill_seqs"] == 0))]
+
+
+def quick(samples: pd.DataFrame) -> Execution:
+    """One form, its prices alone."""
+    return Execution(fit(EXECUTE, _for_execution(samples), "normal_ms", relative=True, weight="weight"))
+
+
+def chosen(samples: pd.DataFrame, seed: int) -> Execution:
+    """The form that predicts whole runs best, with as likely prices, drawn over runs."""
+    found = fit_model(_for_execution(samples), "normal_ms", "run", weight="weight", seed=seed, draws=DRAWS)
+    return Execution(found.cost, tuple(coefficients(draw) for draw in found.draws), found.held_out)
+
+
+def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profile:
+    """Errors: MeasurementError for a machine that was too busy, or changed its speed too much."""
+    usable = warm(samples[~samples["disturbed"]])
+    served = usable[usable["is_served"]]
+    typical = served if len(served) else usable
+    shape, config, cost = told.runner.shape, told.config, execution.cost
+    profile = Profile(
+        name=f"{shape.name}-{_slug(str(told.runner.conditions['device']))}",
+        model=shape.identity(),
+        hardware=hardware(),
+        software=software(),
+        conditions={
+            **told.runner.conditions,
+            "settings": asdict(config),
+            "speed_drift": check_machine(samples),
+            "disturbed_steps": int(samples["disturbed"].sum()),
+            "first_step_after_idle": _after_idle(cost, usable),
+        },
+        execute=cost,
+        schedule=fit(OVERHEAD, usable, "schedule_ms"),
+        complete=fit(OVERHEAD, usable, "complete_ms"),
+        return_=fit(OVERHEAD, usable, "return_ms"),
+        wake_ms=float(np.median(told.wake_ups)) / 1e6 if told.wake_ups else 0.0,
+        residual=by_kind(relative(cost, typical, "normal_ms"), kinds_of(typical)),
+        residual_persistence=_persistence(cost, served),
+        hull=hull(usable),
+        kv=KVCapacity(
+            num_blocks=config.num_blocks,
+            block_size=config.block_size,
+            bytes_per_token=told.runner.kv_bytes_per_token,
+            host_link_bytes_per_s=told.runner.probe_host_link(),
+        ),
+        capacity={"requests_per_s": told.capacity, "traffic": told.traffic.name},
+        held_out=execution.held_out,
+        probe={"ms": float(samples["probe_ms"].median())},
+    )
+    return _with_draws(profile, execution.draws, usable)
+
+
+def _for_execution(samples: pd.DataFrame) -> pd.DataFrame:
+    usable = warm(samples[~samples["disturbed"]])
+    return usable[usable["run"] != SATURATED]
+
+
+def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd.DataFrame) -> Profile:
+    """Each draw of execution with prices of the engine's own work, from runs drawn with replacement: neighbouring steps
+    are alike, and are never drawn alone.
+    """
+    if not draws:
+        return profile
+    _, schedule, complete, return_ = profile.durations
+    runs, random = usable["run"].unique(), np.random.default_rng(len(usable))
+    every = []
+    for draw in draws:
+        rows = pd.concat([usable[usable["run"] == run] for run in random.choice(runs, size=len(runs))])
+        if rows["schedule_ms"].isna().all():  # designed runs alone say nothing of scheduling
+            rows = usable
+        own = ((schedule, "schedule_ms"), (complete, "complete_ms"), (return_, "return_ms"))
+        every.append((*draw, *(price for cost, target in own for price in prices(cost, rows, target))))
+    own_bounds = np.percentile(np.array(every), INTERVAL, axis=0)[:, len(draws[0]) :]
+    bounds = iter(own_bounds.T.tolist())
+    durations = [
+        CostTerms(terms=tuple(t.model_copy(update={"interval_ms": tuple(next(bounds))}) for t in cost.terms))
+        for cost in (schedule, complete, return_)
+    ]
+    return profile.with_durations([profile.execute, *durations]).model_copy(update={"draws": tuple(every)})
+
+
+def _after_idle(cost: CostTerms, usable: pd.DataFrame) -> JsonObject | None:
+    """How much longer than predicted the first step is that follows no other: caches are cold, clocks low. It is said,
+    and not modelled: there are few, where an engine is worth simulating.
+    """
+    first = usable[usable["after_idle"].eq(True)]
+    if first.empty:
+        return None
+    return {"steps": len(first), "times_as_long": float(first["normal_ms"].sum() / predict(cost, first).sum())}
+
+
+def _persistence(cost: CostTerms, served: pd.DataFrame) -> float:
+    """The share of steps that must repeat the residual of the step before, for sums of neighbouring steps to scatter as
+    measured: by the autocorrelation over LAGS steps, summed. Outliers count as the quartiles' distance thrice.
+    """
+    sums = []
+    for run in served["run"].unique():
+        rows = served[served["run"] == run]
+        if len(rows) < 10 * LAGS:
+            continue
+        residual = relative(cost, rows, "normal_ms")
+        low, middle, high = np.percentile(residual, (25, 50, 75))
+        residual = np.clip(residual - middle, -3 * (high - low), 3 * (high - low))
+        residual -= residual.mean()
+        power = float(residual @ residual)
+        sums.append(sum(float(residual[k:] @ residual[:-k]) / power for k in range(1, LAGS + 1)))
+    if not sums:
+        return 0.0
+    total = max(0.0, float(np.mean(sums)))  # of a geometric decay: p / (1 - p)
+    return total / (1 + total)
+
+
+def _slug(device: str) -> str:
+    """Of a device's name, for the name of a profile."""
+    return "-".join(re.findall(r"[a-z0-9]+", device.lower()))
