@@ -1,5 +1,9 @@
 """Measure the real engine, fit a cost model, compare simulated with measured runs.
 
-Read calibrate.py for the order of things; design.py (which batches), measure.py (their times), online.py (the engine
-loop's own costs), fit.py (the model), compare.py (the check).
+measuring/       which batches, executed where requests are served; calibrate.py: the order of things
+fitted.py        from those steps to a profile; model/: forms, fits, intervals; fit.py: sums of terms
+sources/         profiles from what others measured; black_box/ from latencies, kernel_profile/ from kernel times
+profiles/        those that come along; shipped.py finds them
+simulated.py     a simulation in memory; predict.py: of runs nobody has seen
+compare/         errors, noise, the ranking of policies; substitution/: what a difference is made of
 """

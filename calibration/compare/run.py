@@ -101,7 +101,7 @@ class Run:
 def in_pairs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
     """Runs of the same repeat, where both sides have the same repeats, each once, and more than one; else none.
 
-    The repeats of a round met the machine in the same state, and a simulation may have been put on the speed of its pair.
+    Repeats of a round met the machine in the same state, and a simulation may have been put on the speed of its pair.
     """
     of_a, of_b = ({run.repeat: run for run in runs} for runs in (a, b))
     if None in of_a or not len(a) == len(b) == len(of_a) > 1 or of_a.keys() != of_b.keys():

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from calibration.black_box.fit import Fitted, fit
@@ -89,10 +90,10 @@ def _base(
 
 def _finished(found: Fitted, runs: list[Observed], machine: Machine, config: dict[str, Any]) -> Profile:
     longest = max(r.prompt_len + r.output_len for run in runs for r in run.workload.requests)
-    seats = int(found.profile.engine.settings.get("max_num_seqs", 128)) if found.profile.engine else 128
+    most = float(max(_most_at_once(run) for run in runs))
     profile = found.profile.model_copy(
         update={
-            "hull": {"num_seqs": (1.0, float(seats)), "num_prefill_seqs": (0.0, float(seats))},
+            "hull": {"num_seqs": (1.0, most), "num_prefill_seqs": (0.0, most)},
             "held_out": {"simulated_over_observed": {name: _rounded(off) for name, off in found.off.items()}},
             "source": {
                 "kind": "requests: latencies of requests, fitted by simulation",
@@ -107,6 +108,14 @@ def _finished(found: Fitted, runs: list[Observed], machine: Machine, config: dic
         }
     )
     return Profile.model_validate(profile.model_dump())
+
+
+def _most_at_once(run: Observed) -> int:
+    """Requests in the engine at one time."""
+    sent = np.array([r.arrival_time / 1e9 for r in run.workload.requests])
+    took = run.latencies["e2e_s"].loc[[r.request_id for r in run.workload.requests]].to_numpy(dtype=float)
+    ended = np.sort(sent + took)
+    return int((np.arange(1, len(sent) + 1) - np.searchsorted(ended, np.sort(sent))).max())
 
 
 def _efficiency(found: Fitted, machine: Machine) -> dict[str, float]:
