@@ -166,7 +166,7 @@ lock:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	"$(PYTHON)" -m venv "$$tmp/venv" && "$$tmp/venv/bin/pip" install -qq pip-tools && \
 	cp pyproject.toml requirements.lock "$$tmp" && \
-	(cd "$$tmp" && venv/bin/pip-compile -q --all-extras --strip-extras --allow-unsafe --no-header --no-emit-options \
+	(cd "$$tmp" && venv/bin/pip-compile -q --extra real --extra models --extra dev --extra notebooks --strip-extras --allow-unsafe --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line \
 	    --output-file=requirements.lock pyproject.toml) && \
 	{ sed '/^$$/q' requirements.lock; \
