@@ -11,6 +11,7 @@ import pytest
 from tests.contracts.source import PACKAGES, Module, modules
 
 IMPORT_NAME = {
+    "scikit-learn": "sklearn",
     "prometheus-client": "prometheus_client",
     "import-linter": "importlinter",
     "pytest-timeout": "pytest_timeout",
