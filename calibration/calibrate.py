@@ -37,6 +37,8 @@ ROUNDS = (("vllm", 0.5), ("nano-vllm", 0.7), ("vllm", 0.85))
 """Preset and share of capacity of what is served after each third of the designed batches."""
 SERVED = tuple(f"{preset} at {load:g}" for preset, load in ROUNDS)
 """Labels of the runs that serve requests."""
+POOR = 0.08
+"""Mean relative error on held-out runs from which on a calibration is called poor."""
 DRAWN = 80
 RATE_BEFORE_CAPACITY = 10.0
 
@@ -107,7 +109,14 @@ def calibrate(
         progress(spent)
     samples = together(runs, SERVED)
     say("fit: which form predicts whole runs best, and how sure its coefficients are")
-    return Calibration(profile_of(told, samples, chosen(samples, seed)), samples)
+    execution = chosen(samples, seed)
+    error = (execution.held_out or {}).get("error", 0.0)
+    if error > POOR:
+        say(
+            f"a poor calibration: runs that the fit has not seen are predicted with an error of {error:.0%}, where "
+            f"5 % is usual; the machine's speed changed in a way that its probe does not show: calibrate again"
+        )
+    return Calibration(profile_of(told, samples, execution), samples)
 
 
 def _experiment(
