@@ -3,13 +3,11 @@
 All that is measured runs as it will online: same loop, same threads, load generator and consumer alive. First a pilot,
 each batch of a grid once, and a saturated run, for capacity. They say which steps the workload will run, and which
 batches tell most about those (experiment.py). These are measured in rounds, between runs that serve requests at several
-loads. All times are put on one speed, divided by what the probe took around them, because the machine drifts. Steps of
-the saturated run do not join the fit of step times: with every seat taken the probe is slowed down by more than they
-are.
+loads. All times are put on one speed, divided by what the probe took around them, because the machine drifts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from random import Random
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.fit import EXECUTE, fit, predict
-from calibration.fitted import Told, chosen, profile_of, quick, together, warm
+from calibration.fitted import SATURATED, Told, chosen, profile_of, quick, together, warm
 from calibration.measuring.batches import CONTINUED, BatchShape, drawn, fits, grid, plan_of
 from calibration.measuring.experiment import mean_variance, picks
 from calibration.measuring.region import region
@@ -79,11 +77,11 @@ def calibrate(
 
     say("a saturated run, for capacity")
     wanted = max(40, round(guess * SATURATED_SHARE * budget_s))
-    saturated, served = session.served("saturated", "vllm", None, wanted)
+    saturated, served = session.served(SATURATED, "vllm", None, wanted)
     capacity, wake_ups = served.saturated_rate(), served.wake_ups()
     spent = (PILOT_SHARE + SATURATED_SHARE) * budget_s
     progress(spent)
-    told = Told(runner, config, capacity, traffic, wake_ups)
+    told = Told(runner, config, capacity, traffic, wake_ups, runner.probe_host_link())
     known = together([pilot, saturated], SERVED)
     first = profile_of(told, known, quick(known))
 
@@ -104,7 +102,7 @@ def calibrate(
         runs.append(session.designed(f"designed {k}", shapes, waiting, designed_s, rate, progress=passed))
         rows, served = session.served(served_run, preset, rate, max(20, round(rate * served_s)))
         runs.append(rows)
-        wake_ups += served.wake_ups()
+        wake_ups = [*wake_ups, *served.wake_ups()]
         spent += designed_s + served_s
         progress(spent)
     samples = together(runs, SERVED)
@@ -116,7 +114,7 @@ def calibrate(
             f"a poor calibration: runs that the fit has not seen are predicted with an error of {error:.0%}, where "
             f"5 % is usual; the machine's speed changed in a way that its probe does not show: calibrate again"
         )
-    return Calibration(profile_of(told, samples, execution), samples)
+    return Calibration(profile_of(replace(told, wake_ups=wake_ups), samples, execution), samples)
 
 
 def _experiment(

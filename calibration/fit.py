@@ -102,7 +102,10 @@ def prices(
     cost: CostTerms, samples: pd.DataFrame, target: str, relative: bool = False, weight: str | None = None
 ) -> list[float]:
     """Coefficients of these very terms, fitted to other samples; some may be 0. In their order, milliseconds."""
-    basis = [Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high) for t in cost.terms]
+    basis = [
+        Basis(t.name, t.feature, t.meaning, t.low, _INFINITY if t.high is None else t.high, t.padded)
+        for t in cost.terms
+    ]
     return [float(c) for c in _coefficients(basis, samples, target, relative, weight)]
 
 

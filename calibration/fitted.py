@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from calibration.machine import hardware, software
 from calibration.measuring.session import check_machine
 from calibration.measuring.traffic import Traffic
 from calibration.model.kinds import kinds_of
-from calibration.model.model import coefficients, fit_model
+from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
@@ -30,18 +31,20 @@ are.
 """
 LAGS = 20
 DRAWS = 20
-INTERVAL = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a session measured besides steps. capacity: requests/s of the traffic. wake_ups: nanoseconds each."""
+    """What a session measured besides steps. capacity: requests/s of the traffic. wake_ups: nanoseconds each.
+    host_link: bytes a second that KV moves between device and host memory.
+    """
 
     runner: Any
     config: EngineConfig
     capacity: float
     traffic: Traffic
     wake_ups: Sequence[int]
+    host_link: float
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
             num_blocks=config.num_blocks,
             block_size=config.block_size,
             bytes_per_token=told.runner.kv_bytes_per_token,
-            host_link_bytes_per_s=told.runner.probe_host_link(),
+            host_link_bytes_per_s=told.host_link,
         ),
         capacity={"requests_per_s": told.capacity, "traffic": told.traffic.name},
         held_out=execution.held_out,
@@ -142,12 +145,8 @@ def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd
             rows = usable
         own = ((schedule, "schedule_ms"), (complete, "complete_ms"), (return_, "return_ms"))
         every.append((*draw, *(price for cost, target in own for price in prices(cost, rows, target))))
-    own_bounds = np.percentile(np.array(every), INTERVAL, axis=0)[:, len(draws[0]) :]
-    bounds = iter(own_bounds.T.tolist())
-    durations = [
-        CostTerms(terms=tuple(t.model_copy(update={"interval_ms": tuple(next(bounds))}) for t in cost.terms))
-        for cost in (schedule, complete, return_)
-    ]
+    bounds = iter(interval(np.array(every))[len(draws[0]) :])
+    durations = [cost.with_intervals(list(islice(bounds, len(cost.terms)))) for cost in (schedule, complete, return_)]
     return profile.with_durations([profile.execute, *durations]).model_copy(update={"draws": tuple(every)})
 
 

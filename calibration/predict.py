@@ -10,7 +10,6 @@ A run is a folder with
 What config.json does not say is as the profile's engine was measured. Prompts share nothing: the files have no tokens.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,32 +17,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
+from calibration.run_folder import (
+    REQUEST,
+    flat,
+    most_in_flight,
+    read_config,
+    read_table,
+    settings_of,
+    table_file,
+    workload_of,
+)
 from calibration.simulated import simulated
+from calibration.t_interval import t_quantile
 from records.profile import Profile
-from serving.errors import MeasurementError, ServetwinError
+from serving.errors import MeasurementError
 from serving.schedule.engine import EngineSpec
-from workloads.workload import Workload, WorkloadRequest
+from workloads.workload import Workload
 
-COLUMNS = ("req_id", "arrival_s", "prompt_tokens", "output_tokens")
 CLIENT = ("ttft", "tpot", "e2e")
 ENGINE = ("queue", "sched_to_first")
 """Where the clock is the engine's."""
 MOST_DRAWS = 8
 PERCENT = (50, 90, 99)
-CONFIDENCE = 0.95
-SETTINGS = {
-    "max_num_seqs": "max_num_seqs",
-    "max_num_batched_tokens": "max_num_batched_tokens",
-    "max_model_len": "max_model_len",
-    "max_seq_len": "max_model_len",
-    "enable_chunked_prefill": "enable_chunked_prefill",
-    "enable_prefix_caching": "enable_prefix_caching",
-    "block_size": "block_size",
-    "num_gpu_blocks": "num_blocks",
-}
-"""A key of config.json -> the engine's setting."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,8 @@ def predict(profile: Profile, runs: "list[Inputs]", spec: EngineSpec) -> pd.Data
 
 def read_runs(folder: Path) -> list[Inputs]:
     """The folders in it that hold a workload, by name; or the folder itself. Errors: MeasurementError."""
-    places = (
-        [folder] if _workload_file(folder) else sorted(p for p in folder.iterdir() if p.is_dir() and _workload_file(p))
-    )
+    inside = sorted(p for p in folder.iterdir() if p.is_dir() and table_file(p, "workload"))
+    places = [folder] if table_file(folder, "workload") else inside
     if not places:
         raise MeasurementError(f"{folder}: neither it nor a folder in it holds workload.csv or workload.csv.gz")
     return [read_run(place) for place in places]
@@ -83,22 +78,16 @@ def read_runs(folder: Path) -> list[Inputs]:
 
 def read_run(place: Path) -> Inputs:
     """Errors: MeasurementError naming the file and what is wrong with it."""
-    file = _workload_file(place)
+    file, stated = table_file(place, "workload"), place / "config.json"
     if file is None:
         raise MeasurementError(f"{place}: holds no workload.csv or workload.csv.gz")
-    config = _config(place / "config.json")
-    flat = {
-        **config,
-        **{k: v for part in ("server", "engine_kwargs", "kv_cache") for k, v in (config.get(part) or {}).items()},
-    }
-    settings = {ours: flat[theirs] for theirs, ours in SETTINGS.items() if flat.get(theirs) is not None}
-    cap = config.get("client_inflight_cap")
+    config = read_config(stated) if stated.exists() else {}
     return Inputs(
         name=place.name,
-        workload=_workload(place.name, file),
-        settings=settings,
-        max_in_flight=None if cap is None else int(cap),
-        replicas=int(flat.get("data_parallel_size") or 1),
+        workload=workload_of(place.name, read_table(file, REQUEST, "a workload"), file),
+        settings=settings_of(config),
+        max_in_flight=most_in_flight(config),
+        replicas=int(flat(config).get("data_parallel_size") or 1),
         engine_clock="engine" in str(config.get("clock", "")),
     )
 
@@ -119,7 +108,7 @@ def _rows(profile: Profile, inputs: Inputs, spec: EngineSpec) -> "list[dict[str,
         low = high = float("nan")
         if len(drawn) > 1:
             means = [float(times[metric].mean()) for times in drawn]
-            half = float(student_t.ppf((1 + CONFIDENCE) / 2, len(means) - 1)) * float(np.std(means, ddof=1))
+            half = t_quantile(len(means) - 1) * float(np.std(means, ddof=1))
             low, high = max(0.0, mean - half), mean + half
         percentiles = {f"p{p}": float(np.percentile(values, p)) for p in PERCENT}
         rows.append(
@@ -164,45 +153,3 @@ def _in_lockstep(profile: Profile, inputs: Inputs, spec: EngineSpec) -> pd.DataF
             "sched_to_first": told["first_s"] - told["scheduled_s"],
         }
     )
-
-
-def _workload_file(place: Path) -> Path | None:
-    return next((p for name in ("workload.csv.gz", "workload.csv") if (p := place / name).exists()), None)
-
-
-def _config(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise MeasurementError(f"{file}: holds no object, but {type(found).__name__}")
-    return found
-
-
-def _workload(name: str, file: Path) -> Workload:
-    try:
-        table = pd.read_csv(file, dtype={"req_id": str})
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{file}: cannot be read as CSV: {error}") from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise MeasurementError(f"{file}: lacks {', '.join(missing)}; a workload has {', '.join(COLUMNS)}")
-    whole = table[["arrival_s", "prompt_tokens", "output_tokens"]].apply(pd.to_numeric, errors="coerce")
-    wrong = np.flatnonzero(
-        ~((whole["arrival_s"] >= 0) & (whole["prompt_tokens"] >= 1) & (whole["output_tokens"] >= 1)).to_numpy()
-    )
-    if len(wrong):
-        raise MeasurementError(f"{file}: line {wrong[0] + 2} needs arrival_s >= 0 and at least one token each way")
-    try:
-        return Workload(
-            name,
-            tuple(
-                WorkloadRequest(str(r), round(at * 1e9), int(prompt), int(output), max_tokens=int(output))
-                for r, at, prompt, output in zip(table["req_id"], *whole.to_numpy().T, strict=True)
-            ),
-        )
-    except ServetwinError as error:
-        raise MeasurementError(f"{file}: {error}") from error

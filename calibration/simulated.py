@@ -1,24 +1,19 @@
 """A simulation in memory: what became of each request, without a run record. Fits and predictions make thousands."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
 
+from calibration.finished import METRICS, Finished, seconds_of
 from records.profile import Profile
 from records.profile_cost import ProfileCost
 from serving.errors import MeasurementError
-from serving.metrics.timeline import Timekeeper, Timeline
-from serving.request import Request
-from serving.schedule.contract import StepReceipt
+from serving.metrics.timeline import Timeline
 from serving.schedule.engine import EngineSpec, build
 from workloads.clients import Clients
 from workloads.truth import Truth
 from workloads.workload import Workload, requests_of
-
-METRICS = ("ttft", "queue", "schedule", "prefill", "return", "tpot", "e2e")
-"""As requests.parquet has them, each in seconds."""
 
 
 class Outcome(NamedTuple):
@@ -54,35 +49,19 @@ def simulated(
     sender: Sender = Given(requests_of(workload))
     if max_in_flight is not None:
         sender = Clients(workload, output_of=lambda r: truth.placeholders(r, 0), max_in_flight=max_in_flight)
-    keeper, arrivals = Timekeeper(), dict[str, int]()
-    rows: dict[str, tuple[float, ...]] = {}
-
-    def sent(request: Request) -> None:
-        arrivals[request.request_id] = request.arrival_time
-
-    def tell(receipt: StepReceipt) -> None:
-        keeper.add(receipt)
-        for request_id in receipt.outcome.finished:
-            timeline = keeper.timeline(request_id, arrivals[request_id])
-            assert timeline is not None
-            rows[request_id] = tuple(_seconds(timeline, arrivals[request_id]))
-        for request_id in receipt.plan.released:
-            keeper.forget_finished(request_id)
-
+    finished = Finished()
     noise = None if noise_seed is None else StepNoise.of(profile, noise_seed, "step noise 0 0")
-    refused = stream(sender, truth, scheduler, cost, tell, sent=sent, noise=noise)
-    if not rows:
+    refused = stream(sender, truth, scheduler, cost, finished.tell, sent=finished.sent, noise=noise)
+    if not finished.timelines:
         raise MeasurementError(f"workload {workload.name}: no request was served; the first refusal: {_first(refused)}")
-    order = sorted(rows, key=lambda request_id: (arrivals[request_id], request_id))
+    told = sorted(finished.timelines.items(), key=lambda item: (item[1].arrival_at, item[0]))
     columns = [f"{name}_s" for name in (*METRICS, "sched_to_first")]
-    table = pd.DataFrame([rows[r] for r in order], index=pd.Index(order, name="request_id"), columns=columns)
-    return Outcome(table, refused)
+    rows = [(*seconds_of(t), _sched_to_first(t)) for _, t in told]
+    return Outcome(pd.DataFrame(rows, pd.Index([r for r, _ in told], name="request_id"), columns), refused)
 
 
-def _seconds(t: Timeline, arrival: int) -> Iterator[float]:
-    for ns in (t.ttft, t.queue, t.schedule, t.prefill, t.return_, t.tpot, t.e2e):
-        yield float("nan") if ns is None else ns / 1e9
-    yield (arrival + t.ttft - t.return_ - t.first_scheduled_at) / 1e9
+def _sched_to_first(t: Timeline) -> float:
+    return (t.arrival_at + t.ttft - t.return_ - t.first_scheduled_at) / 1e9
 
 
 def _first(refused: dict[str, str]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from lab.intervals import CONFIDENCE, PairedDifference, of_one_more, paired_difference
+from calibration.t_interval import CONFIDENCE
+from lab.intervals import PairedDifference, of_one_more, paired_difference
 from lab.replications import Estimate, Replications, read_replications
 from lab.run_figures import FIGURES, RunFigure
 from serving.errors import RecordError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import correlation, fmean, variance
 
-CONFIDENCE = 0.95
+from calibration.t_interval import t_quantile
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PairedDifference:
 def interval_of(values: Sequence[float]) -> Interval:
     """Of the mean of what two or more independent values were drawn from: Student's t, as if that were normal."""
     n = len(values)
-    return Interval(fmean(values), _t_quantile(n - 1) * sqrt(variance(values) / n))
+    return Interval(fmean(values), t_quantile(n - 1) * sqrt(variance(values) / n))
 
 
 def of_one_more(interval: Interval, n: int) -> Interval:
@@ -76,10 +76,4 @@ def _welch_half_width(spread_a: float, spread_b: float, n: int) -> float:
     largest = max(spread_a, spread_b)  # so that no square underflows
     a, b = spread_a / largest, spread_b / largest
     degrees = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
-    return _t_quantile(degrees) * sqrt((spread_a + spread_b) / n)
-
-
-def _t_quantile(degrees: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    return t_quantile(degrees) * sqrt((spread_a + spread_b) / n)

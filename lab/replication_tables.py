@@ -7,8 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from calibration.t_interval import CONFIDENCE
 from lab.difference import Difference, FigureDifference
-from lab.intervals import CONFIDENCE
 from lab.numbers import plus_minus, significant
 from lab.replications import Replications
 from lab.run_figures import FIGURES, STATISTICS, TIMES

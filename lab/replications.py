@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from calibration.t_interval import CONFIDENCE
 from lab.console import progress
-from lab.intervals import CONFIDENCE, Interval, interval_of, of_one_more
+from lab.intervals import Interval, interval_of, of_one_more
 from lab.run_figures import FIGURES
 from lab.summary import read_summary, system_of
 from records.atomic import check_new_folder, check_parent, write_file

@@ -6,9 +6,10 @@ from io import StringIO
 from rich.console import Console
 
 from calibration.compare import METRICS, STATISTICS, Cell, Comparison, Figure
-from calibration.compare.noise import CONFIDENCE, Verdict
+from calibration.compare.noise import Verdict
 from calibration.compare.requests import Spread
 from calibration.compare.run import PARTS
+from calibration.t_interval import CONFIDENCE
 from lab.numbers import significant
 from lab.ranking_tables import ranking_tables
 from lab.wide_tables import WIDTH, Titled, print_all

@@ -88,9 +88,21 @@ class CostTerms(Frozen):
             raise ValueError(f"{len(milliseconds)} coefficients for {sum(1 for _ in self.every_term())} terms")
         return priced
 
+    def with_intervals(self, bounds: Sequence[tuple[float, float]]) -> "CostTerms":
+        """The same prices, each with its interval, in the order of every_term(); milliseconds."""
+        return self._bounded(iter(bounds))
+
     def times(self, factor: float) -> "CostTerms":
         """Every duration so many times as long."""
         return self.with_coefficients([t.coefficient_ms * factor for t in self.every_term()])
+
+    def _bounded(self, bounds: Iterator[tuple[float, float]]) -> "CostTerms":
+        terms = tuple(t.model_copy(update={"interval_ms": next(bounds)}) for t in self.terms)
+        overlaps = tuple(
+            o.model_copy(update={"of": tuple(alternative._bounded(bounds) for alternative in o.of)})
+            for o in self.overlaps
+        )
+        return CostTerms(terms=terms, overlaps=overlaps)
 
     def _priced(self, given: Iterator[float]) -> "CostTerms":
         terms = tuple(t.model_copy(update={"coefficient_ms": next(given), "interval_ms": None}) for t in self.terms)

@@ -14,11 +14,12 @@ from records.prompts import prompt_from_json, prompt_to_json
 from records.units import nanoseconds, seconds
 from serving.errors import RequestError
 from serving.request import Request
-from serving.schedule.contract import Decodes, Idle, Joined, Outcome, Plan, QuietSteps, SchedulerLike, Snapshot
+from serving.schedule.around import SchedulerAround
+from serving.schedule.contract import Decodes, Idle, Joined, Outcome, Plan, QuietSteps, SchedulerLike
 from serving.schedule.steady import TokensOf
 
 
-class RecordedScheduler:
+class RecordedScheduler(SchedulerAround):
     """A scheduler that behaves as the one inside, and keeps what it was told.
 
     In the loop it only appends a tuple a call; lines() does the rest. tokens_of: of a scheduler that counts decodes
@@ -26,7 +27,7 @@ class RecordedScheduler:
     """
 
     def __init__(self, scheduler: SchedulerLike, tokens_of: TokensOf | None = None) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._tokens_of = tokens_of
         self._counted: dict[str, Iterator[int]] = {}  # to the tokens still to come
         self._decodes: dict[int, Decodes] = {}  # of the steps in flight
@@ -75,9 +76,6 @@ class RecordedScheduler:
     def _next_tokens(self) -> list[tuple[int]]:
         return [(next(tokens),) for tokens in self._counted.values()]
 
-    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
-        return self._scheduler.quiet_steps(most, unseen)
-
     def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
         self._change(steps.left, steps.joined)
         for i, (schedule_at, host_at) in enumerate(zip(steps.schedule_ats, steps.host_ats, strict=True)):
@@ -88,20 +86,6 @@ class RecordedScheduler:
         for request_id in parts[-1].finished:
             del self._counted[request_id]
         return parts
-
-    def snapshot(self) -> Snapshot:
-        return self._scheduler.snapshot()
-
-    def num_output(self, request_id: str) -> int:
-        return self._scheduler.num_output(request_id)
-
-    @property
-    def has_work(self) -> bool:
-        return self._scheduler.has_work
-
-    @property
-    def max_in_flight(self) -> int:
-        return self._scheduler.max_in_flight
 
     def lines(self) -> list[dict[str, Any]]:
         """What was told since the last call, as JSON values."""

@@ -3,6 +3,7 @@
 The same features() serves fitting (calibration) and prediction (sim), so the two cannot drift apart.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from serving.schedule.contract import Plan
@@ -31,6 +32,13 @@ class StepFeatures(NamedTuple):
     prefill_pairs: int
     decode_context: int
 
+    @property
+    def kind(self) -> str:
+        """What the step computes: decodes, prompts ("prefill"), or both ("mixed")."""
+        if not self.num_prefill_seqs:
+            return "decode"
+        return "mixed" if self.num_prefill_seqs < self.num_seqs else "prefill"
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return cls._fields
@@ -51,8 +59,21 @@ def features(plan: Plan) -> StepFeatures:
     decodes = plan.decodes
     if decodes is not None and not plan.request_ids:
         return StepFeatures.of_decodes(decodes.num_seqs, decodes.context)
+    listed = features_of(plan.starts, plan.num_tokens, sum(plan.samples))
+    if decodes is None:
+        return listed
+    return listed._replace(
+        num_seqs=listed.num_seqs + decodes.num_seqs,
+        num_tokens=listed.num_tokens + decodes.num_seqs,
+        num_sampled=listed.num_sampled + decodes.num_seqs,
+        decode_context=listed.decode_context + decodes.context,
+    )
+
+
+def features_of(starts: Sequence[int], num_tokens: Sequence[int], num_sampled: int) -> StepFeatures:
+    """Of a batch: of each sequence the tokens in KV before the step, and those it computes."""
     num_prefill = prefill_tokens = prefill_context = prefill_pairs = decode_context = 0
-    for start, n in zip(plan.starts, plan.num_tokens, strict=True):
+    for start, n in zip(starts, num_tokens, strict=True):
         if n == 1:
             decode_context += start + 1
         else:
@@ -60,11 +81,7 @@ def features(plan: Plan) -> StepFeatures:
             prefill_tokens += n
             prefill_context += start
             prefill_pairs += n * start + n * (n + 1) // 2
-    num_seqs, num_sampled = len(plan.request_ids), sum(plan.samples)
-    if decodes is not None:
-        num_seqs += decodes.num_seqs
-        num_sampled += decodes.num_seqs
-        decode_context += decodes.context
+    num_seqs = len(starts)
     return StepFeatures(
         num_seqs,
         prefill_tokens + num_seqs - num_prefill,

@@ -46,10 +46,7 @@ class StepNoise:
         """Of the execution time. Steps are asked for in any order, each as often as one likes."""
         while step_id >= len(self._draws):
             self._draw_more()
-        kind = (
-            "decode" if not step.num_prefill_seqs else "mixed" if step.num_prefill_seqs < step.num_seqs else "prefill"
-        )
-        return 1.0 + _at(self._draws[step_id], self._quantiles[kind])
+        return 1.0 + _at(self._draws[step_id], self._quantiles[step.kind])
 
     def _draw_more(self) -> None:
         fresh = self._random.random(_AT_ONCE).tolist()

@@ -1,11 +1,14 @@
 """What a GPU and a model promise of a step, from their public sizes."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from calibration.toml import read_toml
+from records.cost_terms import Frozen
 from serving.errors import MeasurementError
 
 SETTING = "setting.toml"
@@ -67,49 +70,59 @@ class Machine:
         return 4 * self.layers * self.heads * self.head_dim / self.flops * 1e3
 
 
+class Gpu(Frozen):
+    """Of one: dense bfloat16 FLOP/s, and memory bytes/s. count: of those that hold the model together."""
+
+    flops: float = Field(gt=0)
+    bytes_per_s: float = Field(gt=0)
+    count: int = Field(default=1, ge=1)
+
+
+class Model(Frozen):
+    """As Machine has them."""
+
+    parameters: float = Field(gt=0)
+    row_parameters: float = Field(gt=0)
+    layers: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    heads: int = Field(ge=1)
+
+
+class Setting(Frozen):
+    """setting.toml beside the runs: what their names do not say."""
+
+    gpu: Gpu | None = None
+    model: Model | None = None
+
+
 def machine_of(folder: Path, config: Mapping[str, Any]) -> Machine:
-    """From the names in config.json ("hardware", "model"), or setting.toml beside the runs, which comes first:
+    """From setting.toml beside the runs (Setting), or the names in config.json ("hardware", "model").
 
-        [gpu]    flops, bytes_per_s, count
-        [model]  parameters, row_parameters, layers, kv_heads, head_dim, heads
-
-    Errors: MeasurementError for names that are not known here.
+    Errors: MeasurementError for names that are not known here, or a setting that is none.
     """
-    told = _setting(folder / SETTING)
-    hardware, model = str(config.get("hardware", "")), str(config.get("model", ""))
-    gpu = told.get("gpu")
-    if gpu is None:
-        known = next((sizes for name, sizes in GPUS.items() if name in hardware), None)
-        if known is None:
-            raise MeasurementError(
-                f"{folder}: nothing is known of the GPU {hardware!r}; write {SETTING} there, with "
-                f"[gpu] flops, bytes_per_s"
-            )
-        gpu = {"flops": known[0], "bytes_per_s": known[1]}
-    shape = told.get("model")
-    names = ("parameters", "row_parameters", "layers", "kv_heads", "head_dim", "heads")
-    if shape is None:
-        if model not in MODELS:
-            raise MeasurementError(
-                f"{folder}: nothing is known of the model {model!r}; write {SETTING} there, with "
-                f"[model] {', '.join(names)}"
-            )
-        shape = dict(zip(names, MODELS[model], strict=True))
-    count = float(gpu.get("count", 1))
-    try:
-        return Machine(
-            flops=float(gpu["flops"]) * count,
-            bytes_per_s=float(gpu["bytes_per_s"]) * count,
-            **{name: shape[name] for name in names},
-        )
-    except KeyError as error:
-        raise MeasurementError(f"{folder / SETTING}: lacks {error.args[0]}") from error
+    file = folder / SETTING
+    told = read_toml(file, Setting, "tables [gpu] and [model]") if file.exists() else Setting()
+    gpu, model = told.gpu or _known_gpu(config, file), told.model or _known_model(config, file)
+    return Machine(gpu.flops * gpu.count, gpu.bytes_per_s * gpu.count, **model.model_dump())
 
 
-def _setting(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    try:
-        return tomllib.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{file}: cannot be read as TOML: {error}") from error
+def _known_gpu(config: Mapping[str, Any], file: Path) -> Gpu:
+    hardware = str(config.get("hardware", ""))
+    known = next((sizes for name, sizes in GPUS.items() if name in hardware), None)
+    if known is None:
+        raise _unknown("GPU", hardware, file, "gpu", Gpu)
+    flops, bytes_per_s = known
+    return Gpu(flops=flops, bytes_per_s=bytes_per_s)
+
+
+def _known_model(config: Mapping[str, Any], file: Path) -> Model:
+    model = str(config.get("model", ""))
+    if model not in MODELS:
+        raise _unknown("model", model, file, "model", Model)
+    return Model.model_validate(dict(zip(Model.model_fields, MODELS[model], strict=True)))
+
+
+def _unknown(what: str, name: str, file: Path, table: str, kind: type[Frozen]) -> MeasurementError:
+    keys = ", ".join(kind.model_fields)
+    return MeasurementError(f"nothing is known of the {what} {name!r}; write {file}, with [{table}] {keys}")

@@ -9,11 +9,12 @@ import pandas as pd
 
 from calibration.compare.cells import Cell, cells_of
 from calibration.compare.figures import Figure
-from calibration.compare.noise import CONFIDENCE, Verdict
+from calibration.compare.noise import Verdict
 from calibration.compare.policies import Ranking, rankings
 from calibration.compare.requests import request_table
 from calibration.compare.run import HEADLINE
 from calibration.compare.styles import NormalizedE2E, OverCells, every_over_cells, normalized_e2e
+from calibration.t_interval import CONFIDENCE
 from records.profile import Profile
 from records.run import RunRecord
 

@@ -6,10 +6,11 @@ and Welch intervals). A repeat is one value: the requests of a run wait in the s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import fsum, nan, sqrt
+from math import fsum, sqrt
 from typing import Literal
 
-CONFIDENCE = 0.95
+from calibration.t_interval import t_quantile
+
 Verdict = Literal["inside noise", "real", "unknown: one repeat"]
 
 
@@ -92,10 +93,4 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
 
 
 def _with_error(mean: float, standard_error: float, degrees: float) -> Difference:
-    return Difference(mean, standard_error, _t_quantile(degrees) * standard_error)
-
-
-def _t_quantile(degrees: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) if degrees > 0 else nan
+    return Difference(mean, standard_error, t_quantile(degrees) * standard_error)

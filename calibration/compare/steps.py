@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from calibration.compare.run import Run
 from calibration.fit import EXECUTE, fit, predict
+from calibration.model.kinds import kinds_of
 from records.profile import STEP_KINDS, Profile
 from serving.cost import StepFeatures
 
@@ -112,10 +113,8 @@ def _steps(run: Run) -> pd.DataFrame:
     table = pq.read_table(run.record.folder / "steps.parquet", columns=columns)
     copies = pc.list_value_length(table["copy_block"]).to_numpy()
     frame: pd.DataFrame = table.drop_columns(["copy_block"]).to_pandas()[copies == 0]
-    prefills = frame["num_prefill_seqs"]
-    kind = np.select([prefills == 0, prefills == frame["num_seqs"]], ["decode", "prefill"], "mixed")
     spent = (frame["host_s"] - frame["launch_s"]) * 1e3
-    return frame.drop(columns=["launch_s", "host_s"]).assign(kind=kind, measured_ms=spent)
+    return frame.drop(columns=["launch_s", "host_s"]).assign(kind=kinds_of(frame), measured_ms=spent)
 
 
 def _of_the_like(steps: pd.DataFrame, simulated: pd.DataFrame) -> np.ndarray:

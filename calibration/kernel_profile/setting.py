@@ -1,16 +1,16 @@
 """The setting of a profile from kernel times: TOML that says what the tables cannot know."""
 
-import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from calibration.kernel_profile.captured import captured_sizes
 from calibration.kernel_profile.host import Host
+from calibration.toml import read_toml
 from records.cost_terms import Frozen
-from records.json_values import JsonObject, explain
+from records.json_values import JsonObject
 from records.profile import KVCapacity
-from serving.errors import ConfigError, MeasurementError
+from serving.errors import ConfigError
 from serving.schedule.config import EngineConfig
 
 
@@ -82,11 +82,4 @@ class Setting(Frozen):
 def read_setting(path: Path) -> Setting:
     """Errors: MeasurementError that says what is wrong with the file, and where in it."""
     advice = "give the TOML of the setting, which names the folder of the tables (docs/calibrating-from-kernels.md)"
-    try:
-        return Setting.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read: {error.strerror or error}; {advice}") from error
-    except ValidationError as error:
-        raise MeasurementError(f"{path}: {explain(error, Setting)}") from error
-    except ValueError as error:
-        raise MeasurementError(f"{path}: not TOML ({error}); {advice}") from error
+    return read_toml(path, Setting, advice)

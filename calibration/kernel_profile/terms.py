@@ -5,10 +5,9 @@ it, beside a prefill. A sum of terms cannot say that. The maximum of a sum for s
 with a prefill can, as long as the second stays below the first where nothing is prefilled.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from calibration.fit import Basis, fit, predict, ramps
@@ -57,18 +56,6 @@ def refit(steps: pd.DataFrame, form: CostTerms, graph_sizes: Sequence[int]) -> l
     again = _fit(steps, _basis(decode.terms), _basis(prefill.terms), graph_sizes)
     found = {term.name: term.coefficient_ms for term in again.every_term()}
     return [found.get(term.name, 0.0) for term in form.every_term()]
-
-
-def with_intervals(cost: CostTerms, draws: Sequence[Sequence[float]]) -> CostTerms:
-    """95 % of each coefficient's draws, in the order of every_term()."""
-    low, high = np.quantile(np.asarray(draws), (0.025, 0.975), axis=0)
-    return _told(cost, iter(zip(low.tolist(), high.tolist(), strict=True)))
-
-
-def _told(cost: CostTerms, intervals: Iterator[tuple[float, float]]) -> CostTerms:
-    terms = tuple(t.model_copy(update={"interval_ms": next(intervals)}) for t in cost.terms)
-    overlaps = tuple(o.model_copy(update={"of": tuple(_told(a, intervals) for a in o.of)}) for o in cost.overlaps)
-    return CostTerms(terms=terms, overlaps=overlaps)
 
 
 def _fit(

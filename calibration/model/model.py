@@ -12,7 +12,7 @@ from calibration.model.forms import candidates
 from calibration.model.kinds import kinds_of
 from calibration.model.residuals import by_kind, persistence, relative
 from calibration.model.validation import Score, chosen, cross_validate, folds, told
-from records.cost_terms import CostTerms, Overlap
+from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import ResidualNoise
 from serving.errors import MeasurementError
@@ -83,7 +83,7 @@ def fit_model(
     )
     left = relative(fitted.cost, warm, target, graph_sizes)
     return FittedModel(
-        cost=with_intervals(fitted.cost, np.percentile(alternatives, INTERVAL, axis=0)),
+        cost=fitted.cost.with_intervals(interval(alternatives)),
         draws=tuple(fitted.cost.with_coefficients(prices.tolist()) for prices in alternatives[:draws]),
         form=winner.name,
         scores=tuple(scores),
@@ -123,15 +123,7 @@ def coefficients(cost: CostTerms) -> tuple[float, ...]:
     return tuple(term.coefficient_ms for term in cost.every_term())
 
 
-def with_intervals(cost: CostTerms, bounds: np.ndarray) -> CostTerms:
-    """bounds: shape [2, terms], in the order of every_term()."""
-    given = iter(bounds.T.tolist())
-
-    def sum_of(part: CostTerms) -> CostTerms:
-        terms = tuple(term.model_copy(update={"interval_ms": tuple(next(given))}) for term in part.terms)
-        return CostTerms(terms=terms, overlaps=tuple(overlap_of(overlap) for overlap in part.overlaps))
-
-    def overlap_of(overlap: Overlap) -> Overlap:
-        return overlap.model_copy(update={"of": tuple(sum_of(side) for side in overlap.of)})
-
-    return sum_of(cost)
+def interval(draws: np.ndarray) -> list[tuple[float, float]]:
+    """95 % of the draws of each price; draws: shape [draws, terms], milliseconds."""
+    low, high = np.percentile(draws, INTERVAL, axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))

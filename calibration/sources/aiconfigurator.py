@@ -37,9 +37,10 @@ import pandas as pd
 from pydantic import Field
 
 from calibration.fit import Basis, fit, predict, ramps
-from calibration.sources.dense_shape import DenseShape, Pool, pool_of, read_toml
+from calibration.sources.dense_shape import DenseShape, Pool, pool_of
 from calibration.sources.operator_tables import OperatorTables, installed
 from calibration.sources.source import Sourced
+from calibration.toml import read_toml
 from records.cost_terms import CostTerms, Frozen, Term
 from records.json_values import JsonObject
 from records.profile import EngineMeasured, Profile

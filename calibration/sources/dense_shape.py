@@ -1,13 +1,9 @@
 """A dense decoder with grouped-query attention, in numbers: what sources that compute a step's work need of a model."""
 
-import tomllib
-from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from records.cost_terms import Frozen
-from records.json_values import JsonObject, explain
+from records.json_values import JsonObject
 from records.profile import KVCapacity
 from serving.errors import MeasurementError
 
@@ -104,18 +100,3 @@ def pool_of(pool: Pool, shape: DenseShape, memory_bytes: float, count: int) -> K
                 f"room for KV; give more GPUs, or kv.num_blocks"
             )
     return KVCapacity(num_blocks=num_blocks, block_size=pool.block_size, bytes_per_token=shape.kv_bytes)
-
-
-T = TypeVar("T", bound=BaseModel)
-
-
-def read_toml(path: Path, kind: type[T], advice: str) -> T:
-    """Errors: MeasurementError that says what is wrong with the file, and where in it. advice: what to give instead."""
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read: {error.strerror or error}; {advice}") from error
-    except ValidationError as error:
-        raise MeasurementError(f"{path}: {explain(error, kind)}") from error
-    except ValueError as error:
-        raise MeasurementError(f"{path}: not TOML ({error}); {advice}") from error

@@ -22,12 +22,14 @@ from calibration.kernel_profile.compose import compose, kernels_per_layer, timed
 from calibration.kernel_profile.host import HostTimes
 from calibration.kernel_profile.setting import Setting, read_setting
 from calibration.kernel_profile.tables import Tables, read_tables
-from calibration.kernel_profile.terms import fit_steps, refit, with_intervals
+from calibration.kernel_profile.terms import fit_steps, refit
+from calibration.model.kinds import kinds_of
+from calibration.model.model import interval
+from calibration.model.residuals import by_kind, hull, relative
 from calibration.sources.source import Sourced
 from records.cost_terms import CostTerms, Term
 from records.json_values import JsonObject
-from records.profile import RESIDUAL_SHARES, EngineMeasured, Profile, ResidualNoise
-from serving.cost import StepFeatures
+from records.profile import EngineMeasured, Profile
 
 DRAWS = 20
 HELD_OUT_SHARE = 0.2
@@ -42,7 +44,7 @@ def profile_from(path: Path, name: str, seed: int) -> Sourced:
     shapes = compose(tables, setting)
     steps = timed(shapes, tables, setting, host)
     execute = fit_steps(steps, setting.config.max_num_seqs, sizes)
-    relative = steps["execute_ms"].to_numpy() / predict(execute, steps, sizes) - 1
+    left = relative(execute, steps, "execute_ms", sizes)
     schedule, complete = _overheads(host)
     draws, count = _draws(shapes, tables, setting, execute, seed), sum(1 for _ in execute.every_term())
     profile = Profile(
@@ -58,14 +60,14 @@ def profile_from(path: Path, name: str, seed: int) -> Sourced:
             "kernels_per_layer": kernels_per_layer(tables),
             "priors": setting.host.model_dump(),
         },
-        execute=with_intervals(execute, [draw[:count] for draw in draws]),
+        execute=execute.with_intervals(interval(np.array([draw[:count] for draw in draws]))),
         schedule=schedule,
         complete=complete,
         return_=CostTerms(terms=()),
         graph_sizes=sizes,
         draws=draws,
-        residual=_residual(relative, steps["kind"]),
-        hull={n: (float(steps[n].min()), float(steps[n].max())) for n in StepFeatures.names()},
+        residual=by_kind(left, kinds_of(steps)),
+        hull=hull(steps),
         kv=setting.kv,
         held_out=_held_out(steps, execute, sizes, seed),
         engine=EngineMeasured(preset=setting.preset, settings=setting.engine),
@@ -102,21 +104,6 @@ def _draws(
         rest = [t.coefficient_ms for duration in _overheads(host) for t in duration.every_term()]
         draws.append((*execute, *rest))
     return tuple(draws)
-
-
-def _residual(relative: np.ndarray, kinds: pd.Series) -> dict[str, ResidualNoise]:
-    """What the form cannot say of the tables; the scatter of a running engine is not in them."""
-    found = {}
-    for kind in sorted(kinds.unique()):
-        of = relative[(kinds == kind).to_numpy()]
-        found[kind] = ResidualNoise(
-            steps=len(of),
-            relative_std=float(of.std()),
-            relative_p50_abs=float(np.median(np.abs(of))),
-            relative_p90_abs=float(np.quantile(np.abs(of), 0.9)),
-            quantiles=tuple(np.quantile(of, RESIDUAL_SHARES).tolist()),
-        )
-    return found
 
 
 def _held_out(steps: pd.DataFrame, form: CostTerms, sizes: tuple[int, ...], seed: int) -> JsonObject:

@@ -13,7 +13,6 @@ assumed (0.3 ms and 10 us a sequence to schedule, 0.2 ms and 5 us to complete): 
 hides it behind the step that executes. Prompts are taken to share nothing.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,32 @@ from calibration.black_box.fit import Fitted, fit
 from calibration.black_box.form import priors
 from calibration.black_box.machine import Machine, machine_of
 from calibration.black_box.observed import Observed
-from calibration.predict import SETTINGS
+from calibration.run_folder import (
+    REQUEST,
+    most_in_flight,
+    read_config,
+    read_table,
+    settings_of,
+    table_file,
+    workload_of,
+)
 from calibration.sources.source import Sourced
 from records.cost_terms import CostTerms
 from records.profile import EngineMeasured, KVCapacity, Profile
 from serving.errors import MeasurementError
 from serving.schedule.engine import EngineSpec
-from workloads.workload import Workload, WorkloadRequest
 
-COLUMNS = ("req_id", "arrival_s", "prompt_tokens", "output_tokens", "ttft_s", "e2e_s", "tpot_s")
+COLUMNS = (*REQUEST, "ttft_s", "e2e_s", "tpot_s")
 
 
 def profile_from(path: Path, name: str, seed: int) -> Sourced:
     """Errors: MeasurementError."""
     if not path.is_dir():
         raise MeasurementError(f"{path}: no such folder; give one that holds a folder for each run")
-    places = [p for p in (path, *sorted(path.iterdir())) if p.is_dir() and _file(p, "requests") is not None]
+    places = [p for p in (path, *sorted(path.iterdir())) if p.is_dir() and table_file(p, "requests") is not None]
     if not places:
         raise MeasurementError(f"{path}: no folder in it holds requests.csv or requests.csv.gz")
-    configs = [_config(place) for place in places]
+    configs = [read_config(place / "config.json") for place in places]
     runs = [_observed(place, config) for place, config in zip(places, configs, strict=True)]
     return black_box(path, name, seed, runs, configs[0])
 
@@ -60,11 +66,6 @@ def black_box(path: Path, name: str, seed: int, runs: list[Observed], config: di
     base = _base(name, machine, config, settings, pool)
     found = fit(base, runs, priors(machine), EngineSpec("vllm", settings=settings), seed)
     return Sourced(_finished(found, runs, machine, config), notes=_notes(found))
-
-
-def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    flat = {**config, **(config.get("server") or {})}
-    return {ours: flat[theirs] for theirs, ours in SETTINGS.items() if flat.get(theirs) is not None}
 
 
 def _base(
@@ -143,52 +144,20 @@ def _notes(found: Fitted) -> tuple[str, ...]:
 
 
 def _observed(place: Path, config: dict[str, Any]) -> Observed:
-    file = _file(place, "requests")
+    file = table_file(place, "requests")
     assert file is not None
-    table = _table(file)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise MeasurementError(f"{file}: lacks {', '.join(missing)}; a run has {', '.join(COLUMNS)}")
+    table = read_table(file, COLUMNS, "a run")
     if "status" in table and (table["status"] != "ok").any():
         failed = int((table["status"] != "ok").sum())
         raise MeasurementError(f"{file}: {failed} requests did not end well (status); give a run where all did")
-    table["req_id"] = table["req_id"].astype(str)
-    requests = tuple(
-        WorkloadRequest(r, round(float(at) * 1e9), int(prompt), int(output), max_tokens=int(output))
-        for r, at, prompt, output in zip(*(table[column] for column in COLUMNS[:4]), strict=True)
-    )
     latencies = table.set_index("req_id")[["ttft_s", "tpot_s", "e2e_s"]].astype(float)
-    cap = config.get("client_inflight_cap")
-    return Observed(
-        place.name, Workload(place.name, requests), latencies, _pieces(place), None if cap is None else int(cap)
-    )
+    workload = workload_of(place.name, table, file)
+    return Observed(place.name, workload, latencies, _pieces(place), most_in_flight(config))
 
 
 def _pieces(place: Path) -> pd.DataFrame | None:
-    file = _file(place, "chunk_times")
+    file = table_file(place, "chunk_times")
     if file is None:
         return None
-    table = _table(file)
-    if missing := [column for column in ("request_id", "timestamp_us") if column not in table]:
-        raise MeasurementError(f"{file}: lacks {', '.join(missing)}; it tells when each piece of an answer arrived")
-    return pd.DataFrame({"request_id": table["request_id"].astype(str), "at_s": table["timestamp_us"] / 1e6})
-
-
-def _file(place: Path, stem: str) -> Path | None:
-    return next((p for ending in (".csv.gz", ".csv") if (p := place / f"{stem}{ending}").exists()), None)
-
-
-def _table(file: Path) -> pd.DataFrame:
-    try:
-        table: pd.DataFrame = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{file}: cannot be read as CSV: {error}") from error
-    return table
-
-
-def _config(place: Path) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads((place / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{place / 'config.json'}: cannot be read: {error}") from error
-    return told
+    table = read_table(file, ("request_id", "timestamp_us"), "when each piece of an answer arrived")
+    return pd.DataFrame({"request_id": table["request_id"], "at_s": table["timestamp_us"] / 1e6})

@@ -41,8 +41,9 @@ from pydantic import Field
 
 from calibration.fit import predict
 from calibration.shipped import find_profile
-from calibration.sources.dense_shape import DenseShape, Pool, pool_of, read_toml
+from calibration.sources.dense_shape import DenseShape, Pool, pool_of
 from calibration.sources.source import Sourced
+from calibration.toml import read_toml
 from records.cost_terms import CostTerms, Frozen, Overlap, Term
 from records.json_values import JsonObject
 from records.profile import EngineMeasured, Profile

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from calibration.fit import Basis, fit, predict, ramps
+from calibration.fit import Basis, fit, predict, prices, ramps
+from calibration.model.kinds import kinds_of
+from calibration.model.residuals import by_kind, relative
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
-from records.profile import RESIDUAL_SHARES, ResidualNoise
-from serving.cost import StepFeatures
+from records.profile import ResidualNoise
 from serving.errors import MeasurementError
 
 FEWEST_STEPS = 50
@@ -25,7 +26,6 @@ HELD_OUT_EVERY = 5
 DRAWS = 20
 COLD = 3.0
 """A step that takes so many times what its shape takes is cold, or was disturbed."""
-FEWEST_FOR_QUANTILES = 20
 
 EXECUTE = (
     Basis("launch", "one", "fixed cost of a step: dispatch and one read of the weights"),
@@ -70,15 +70,19 @@ def fit_steps(samples: pd.DataFrame, seed: int, place: str, basis: Sequence[Basi
     held = stretch % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     checked = fit(basis, warm[~held], "execute_ms", relative=True)
     cost = fit(basis, warm, "execute_ms", relative=True)
-    kept = [b for b in basis if b.name in {t.name for t in cost.terms}]
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(DRAWS):
         chosen = rng.integers(STRETCHES, size=STRETCHES)
-        drawn = fit(kept, pd.concat([warm[stretch == n] for n in chosen]), "execute_ms", relative=True)
-        found = {t.name: t.coefficient_ms for t in drawn.terms}
-        draws.append(tuple(found.get(t.name, 0.0) for t in cost.terms))
-    return StepFit(cost, tuple(draws), residuals(cost, warm), _errors(checked, warm[held]), len(samples) - len(warm))
+        drawn = pd.concat([warm[stretch == n] for n in chosen])
+        draws.append(tuple(prices(cost, drawn, "execute_ms", relative=True)))
+    return StepFit(
+        cost,
+        tuple(draws),
+        by_kind(relative(cost, warm, "execute_ms"), kinds_of(warm)),
+        _errors(checked, warm[held]),
+        len(samples) - len(warm),
+    )
 
 
 def fit_host(samples: pd.DataFrame, target: str, place: str) -> CostTerms:
@@ -88,19 +92,6 @@ def fit_host(samples: pd.DataFrame, target: str, place: str) -> CostTerms:
         raise MeasurementError(f"{place}: {len(known)} steps say {target}; at least {FEWEST_STEPS} make a fit")
     middle = known[target].median()
     return fit(HOST, known[known[target] <= COLD * max(middle, 1e-3)], target)
-
-
-def residuals(cost: CostTerms, samples: pd.DataFrame) -> dict[str, ResidualNoise]:
-    """By kind of step; samples with execute_ms."""
-    relative = samples["execute_ms"].to_numpy(dtype=float) / predict(cost, samples) - 1
-    prefills = samples["num_prefill_seqs"].to_numpy()
-    kinds = np.where(prefills == 0, "decode", np.where(prefills == samples["num_seqs"], "prefill", "mixed"))
-    return {kind: _noise(relative[kinds == kind]) for kind in ("decode", "prefill", "mixed") if (kinds == kind).any()}
-
-
-def hull(samples: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Least and greatest value of each feature."""
-    return {name: (float(samples[name].min()), float(samples[name].max())) for name in StepFeatures.names()}
 
 
 def _is_warm(samples: pd.DataFrame, basis: Sequence[Basis]) -> np.ndarray:
@@ -121,14 +112,3 @@ def _errors(cost: CostTerms, samples: pd.DataFrame) -> JsonObject:
         "p90": float(np.percentile(error, 90)),
         "total_time": float(predicted.sum() / measured.sum() - 1),
     }
-
-
-def _noise(relative: np.ndarray) -> ResidualNoise:
-    quantiles = np.quantile(relative, RESIDUAL_SHARES) if len(relative) >= FEWEST_FOR_QUANTILES else np.empty(0)
-    return ResidualNoise(
-        steps=len(relative),
-        relative_std=float(relative.std()),
-        relative_p50_abs=float(np.percentile(np.abs(relative), 50)),
-        relative_p90_abs=float(np.percentile(np.abs(relative), 90)),
-        quantiles=tuple(quantiles.tolist()),
-    )

@@ -23,12 +23,13 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from calibration.model.residuals import hull
 from calibration.sources.source import Sourced
-from calibration.sources.step_fit import fit_host, fit_steps, hull
+from calibration.sources.step_fit import fit_host, fit_steps
 from records.cost_terms import CostTerms
 from records.json_values import explain
 from records.profile import EngineMeasured, KVCapacity, Profile
-from serving.cost import StepFeatures
+from serving.cost import StepFeatures, features_of
 from serving.errors import MeasurementError
 
 FORMAT = "servetwin.vllm-steps/1"
@@ -141,24 +142,14 @@ def _rows(steps: list[Step]) -> Iterator[dict[str, float]]:
         if after is not None and after.schedule_s > ready and not step.batch.keys().isdisjoint(after.batch):
             ready = after.schedule_s
         yield {
-            **features_of(step.batch)._asdict(),
+            **features_of_batch(step.batch)._asdict(),
             "execute_ms": (done - launch) * 1e3,
             "schedule_ms": (step.scheduled_s - step.schedule_s) * 1e3,
             "complete_ms": (ready - done) * 1e3,
         }
 
 
-def features_of(batch: Mapping[str, tuple[int, int, int]]) -> StepFeatures:
-    """As serving.cost.features() of a plan. batch: request -> tokens in KV before, computed, known."""
-    sampled = prefills = tokens = context = pairs = decode_context = 0
-    for start, n, known in batch.values():
-        sampled += start + n >= known
-        if n == 1:
-            decode_context += start + 1
-        else:
-            prefills += 1
-            tokens += n
-            context += start
-            pairs += n * start + n * (n + 1) // 2
-    num_tokens = tokens + len(batch) - prefills
-    return StepFeatures(len(batch), num_tokens, sampled, prefills, tokens, context, pairs, decode_context)
+def features_of_batch(batch: Mapping[str, tuple[int, int, int]]) -> StepFeatures:
+    """batch: request -> tokens in KV before, computed, known."""
+    sampled = sum(start + n >= known for start, n, known in batch.values())
+    return features_of([start for start, *_ in batch.values()], [n for _, n, _ in batch.values()], sampled)

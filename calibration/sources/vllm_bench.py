@@ -12,14 +12,13 @@ block_size, max_num_batched_tokens; max_num_seqs; the benchmark's max_concurrenc
 The rest is as for KIND requests (requests.py).
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from calibration.black_box.observed import Observed
+from calibration.run_folder import most_in_flight, read_config
 from calibration.sources.requests import black_box
 from calibration.sources.source import Sourced
 from serving.errors import MeasurementError
@@ -35,14 +34,13 @@ def profile_from(path: Path, name: str, seed: int) -> Sourced:
     files = sorted(p for p in path.glob("*.json") if p.name != "config.json")
     if not files:
         raise MeasurementError(f"{path}: holds no JSON file of vllm bench serve --save-detailed")
-    config = _json(path / "config.json")
-    cap = config.get("client_inflight_cap")
-    runs = [_observed(file, None if cap is None else int(cap)) for file in files]
+    config = read_config(path / "config.json")
+    runs = [_observed(file, most_in_flight(config)) for file in files]
     return black_box(path, name, seed, runs, config)
 
 
 def _observed(file: Path, cap: int | None) -> Observed:
-    told = _json(file)
+    told = read_config(file)
     missing = [key for key in LISTS if not isinstance(told.get(key), list)]
     if missing:
         raise MeasurementError(f"{file}: lacks {', '.join(missing)}; run vllm bench serve with --save-detailed")
@@ -68,11 +66,3 @@ def _observed(file: Path, cap: int | None) -> Observed:
     return Observed(
         file.stem, Workload(file.stem, tuple(requests)), latencies, pd.concat(pieces, ignore_index=True), cap
     )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise MeasurementError(f"{file}: cannot be read as JSON: {error}") from error
-    return told

@@ -35,8 +35,9 @@ from typing import Any
 
 import pandas as pd
 
+from calibration.model.residuals import hull
 from calibration.sources.source import Sourced
-from calibration.sources.step_fit import EXECUTE, fit_steps, hull
+from calibration.sources.step_fit import EXECUTE, fit_steps
 from records.cost_terms import CostTerms
 from records.profile import EngineMeasured, KVCapacity, Profile
 from serving.cost import StepFeatures

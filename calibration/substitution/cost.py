@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from calibration.substitution.factors import Coalition, Factor
 from calibration.substitution.measured import MeasuredSteps, StepTimes
 from serving.cost import CostModel, StepFeatures, features
-from serving.request import Request
-from serving.schedule.contract import Idle, Outcome, Plan, QuietSteps, SchedulerLike, Snapshot
+from serving.schedule.around import SchedulerAround
+from serving.schedule.contract import Idle, Outcome, Plan, SchedulerLike
 
 
 class SubstitutedCost:
@@ -65,47 +65,21 @@ class SubstitutedCost:
         return self._now
 
 
-class TellingScheduler:
+class TellingScheduler(SchedulerAround):
     """The scheduler inside; the cost model hears of its steps."""
 
     def __init__(self, scheduler: SchedulerLike, cost: SubstitutedCost) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._cost = cost
-
-    def add(self, request: Request, now: int) -> None:
-        self._scheduler.add(request, now)
-
-    def abort(self, request_id: str, now: int) -> None:
-        self._scheduler.abort(request_id, now)
 
     def schedule(self, now: int) -> Plan | Idle:
         if self._cost.drains:
             return Idle()
-        plan = self._scheduler.schedule(now)
+        plan = super().schedule(now)
         if isinstance(plan, Plan):
             self._cost.planned(plan)
         return plan
 
     def complete(self, step_id: int, tokens: Sequence[tuple[int, ...]], now: int, ended: Sequence[str] = ()) -> Outcome:
         self._cost.ending(step_id)
-        return self._scheduler.complete(step_id, tokens, now, ended)
-
-    def quiet_steps(self, most: int, unseen: bool) -> QuietSteps | None:
-        return self._scheduler.quiet_steps(most, unseen)
-
-    def advance(self, steps: QuietSteps, ended: Sequence[str] = ()) -> list[QuietSteps]:
-        return self._scheduler.advance(steps, ended)
-
-    def snapshot(self) -> Snapshot:
-        return self._scheduler.snapshot()
-
-    def num_output(self, request_id: str) -> int:
-        return self._scheduler.num_output(request_id)
-
-    @property
-    def has_work(self) -> bool:
-        return self._scheduler.has_work
-
-    @property
-    def max_in_flight(self) -> int:
-        return self._scheduler.max_in_flight
+        return super().complete(step_id, tokens, now, ended)

@@ -7,13 +7,13 @@ from math import sqrt
 from statistics import variance
 
 import pandas as pd
-from scipy.stats import t as student_t
 
 from calibration.substitution.comparable import check, profile_of
 from calibration.substitution.explanation import MEASURES, Explanation, Measure, Row, Share
 from calibration.substitution.factors import Coalition, Factor
 from calibration.substitution.resimulate import Build, Resimulation, recorded
 from calibration.substitution.shapley import shapley
+from calibration.t_interval import t_quantile
 from records.profile import Profile
 from records.run import RunRecord
 from serving.errors import RecordError
@@ -136,4 +136,4 @@ def _noise(repeats: Sequence[Fraction], simulation_is_drawn: bool = False) -> Fr
     if n < 2:
         return None
     scatter = variance(map(float, repeats)) * (1 / n + simulation_is_drawn)
-    return Fraction(float(student_t.ppf(0.975, n - 1)) * sqrt(scatter))
+    return Fraction(t_quantile(n - 1) * sqrt(scatter))

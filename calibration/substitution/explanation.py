@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from calibration.finished import METRICS
 from calibration.substitution.factors import Factor
-from calibration.substitution.resimulate import METRICS, Resimulation
+from calibration.substitution.resimulate import Resimulation
 
 
 class Measure(NamedTuple):

@@ -41,12 +41,6 @@ class StepTimes(NamedTuple):
     drains: bool = False
 
 
-def kind_of(step: StepFeatures) -> str:
-    if not step.num_prefill_seqs:
-        return "decode"
-    return "mixed" if step.num_prefill_seqs < step.num_seqs else "prefill"
-
-
 def predicted_times(cost: CostModel, step: StepFeatures, num_copies: int) -> StepTimes:
     copies = cost.copy_time(num_copies) if num_copies else 0
     execute = cost.execute_time(step) + copies
@@ -72,7 +66,7 @@ class MeasuredSteps:
         self._row_of: dict[int, int] = {int(step_id): row for row, step_id in enumerate(frame["step_id"])}
         names = StepFeatures.names()
         self.features = [StepFeatures(*map(int, row)) for row in frame[list(names)].itertuples(index=False)]
-        self.kinds = [kind_of(step) for step in self.features]
+        self.kinds = [step.kind for step in self.features]
         self.predicted = [predicted_times(predicted, f, n) for f, n in zip(self.features, num_copies, strict=True)]
         schedule, launch, host, delivered = (_ns(frame[f"{c}_s"]) for c in ("schedule", "launch", "host", "delivered"))
         self.execute: Ints = host - launch
@@ -113,7 +107,7 @@ class MeasuredSteps:
         return seen
 
     def _nearest(self, step: StepFeatures) -> NDArray[np.int64]:
-        rows, tree = self._trees[kind_of(step)]
+        rows, tree = self._trees[step.kind]
         _, found = tree.query(_place(step), k=min(NEIGHBOURS, len(rows)))
         nearest: NDArray[np.int64] = rows[np.atleast_1d(found)]
         return nearest

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from calibration.finished import METRICS, Finished, seconds_of
 from calibration.substitution.arrivals import LateSender, delays
 from calibration.substitution.cost import SubstitutedCost, TellingScheduler
 from calibration.substitution.engines import measured_engine, mixed, pool_differences, rule_differences
@@ -17,15 +18,13 @@ from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.replay import replay
 from records.run import RunRecord
-from serving.metrics.timeline import Timekeeper, Timeline
-from serving.request import Request
-from serving.schedule.contract import SchedulerLike, StepReceipt
+from serving.metrics.timeline import Timeline
+from serving.schedule.contract import SchedulerLike
 from sim.noise import StepNoise
 from sim.simulate import stream
 from workloads.workload import Workload
 
 Build = Callable[[EngineIdentity], SchedulerLike]
-METRICS = ("ttft", "queue", "schedule", "prefill", "return", "tpot", "e2e")
 
 
 class Resimulated(NamedTuple):
@@ -81,31 +80,17 @@ class Resimulation:
         """Without any factor: the simulation itself."""
         cost = SubstitutedCost(self.predicted, self.steps, taken)
         sender = self._sent.sender(self._told[Factor.BATCH in taken])
-        keeper, arrivals = Timekeeper(), dict[str, int]()
-        finished: dict[str, Timeline] = {}
-
-        def sent(request: Request) -> None:
-            arrivals[request.request_id] = request.arrival_time
-
-        def tell(receipt: StepReceipt) -> None:
-            keeper.add(receipt)
-            for request_id in receipt.outcome.finished:
-                timeline = keeper.timeline(request_id, arrivals[request_id])
-                assert timeline is not None
-                finished[request_id] = timeline
-            for request_id in receipt.plan.released:
-                keeper.forget_finished(request_id)
-
+        finished = Finished()
         stream(
             LateSender(sender, self.late if Factor.ARRIVAL in taken else {}),
             self._sent.truth,
             TellingScheduler(self._scheduler(taken), cost),
             cost,
-            tell,
-            sent=sent,
+            finished.tell,
+            sent=finished.sent,
             noise=self._step_noise(taken),
         )
-        return Resimulated(_frame(finished), cost.num_same / cost.num_steps if cost.num_steps else 0.0)
+        return Resimulated(_frame(finished.timelines), cost.num_same / cost.num_steps if cost.num_steps else 0.0)
 
     def _scheduler(self, taken: Coalition) -> SchedulerLike:
         if Factor.BATCH in taken and self.repeats_batches:
@@ -126,11 +111,5 @@ def recorded(record: RunRecord) -> pd.DataFrame:
 
 
 def _frame(finished: Mapping[str, Timeline]) -> pd.DataFrame:
-    rows = {request_id: _seconds(timeline) for request_id, timeline in finished.items()}
+    rows = {request_id: seconds_of(timeline) for request_id, timeline in finished.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(METRICS), dtype=float)
-
-
-def _seconds(t: Timeline) -> tuple[float, ...]:
-    whole = (t.ttft, t.queue, t.schedule, t.prefill, t.return_)
-    tpot = float("nan") if t.tpot is None else t.tpot / 1e9
-    return (*(ns / 1e9 for ns in whole), tpot, t.e2e / 1e9)
