@@ -1,6 +1,6 @@
 """The main job, end to end: measure, calibrate, simulate, execute, compare."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from serving.schedule.config import EngineConfig
 from serving.schedule.engine import build
 from sim.scripted import ScriptedCost
 from workloads.jsonl import write_jsonl
+from workloads.retime import at_rate
 from workloads.traces import read_any
 from workloads.workload import Workload
 
@@ -101,13 +102,7 @@ def _workload(
     if source is None:
         drawn = traffic.draw(load * capacity, wanted, seed=1000 + seed)
         return Workload(name, drawn.requests)
-    members = source.requests[:wanted]
-    span = members[-1].arrival_time - members[0].arrival_time
-    if span == 0:
-        raise ConfigError(f"trace {source.name}: its first {wanted} requests arrive all at once; no rate can be set")
-    stretch = (len(members) - 1) / (load * capacity) * 1e9 / span
-    first = members[0].arrival_time
-    return Workload(name, tuple(replace(r, arrival_time=round((r.arrival_time - first) * stretch)) for r in members))
+    return at_rate(Workload(name, source.requests[:wanted]), load * capacity)
 
 
 def _scaled(trace: Path) -> Workload:

@@ -17,6 +17,7 @@ from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import ConfigError, RequestError, WorkloadError
+from serving.metrics.money import Rental
 from serving.request import Request
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import QuietSteps, StepReceipt
@@ -55,6 +56,7 @@ def simulate_run(
     max_in_flight: int | None = None,
     noise_seed: int | None = None,
     draw: int | None = None,
+    price_per_hour: float | None = None,
     plain: bool = False,
 ) -> RunRecord:
     """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
@@ -65,6 +67,7 @@ def simulate_run(
     max_in_flight: the most requests that clients have sent and that have not ended; None: as many as are due.
     noise_seed: step times scatter as the profile's residuals do, drawn from this seed; None: each takes its mean.
     draw: which of the profile's draws to take the coefficients from; None: those that were fitted.
+    price_per_hour: of the engine, in any currency, paid from the first instant to the last token; None: not told.
     plain: each step listed in full, and an event for everything: slower, the same record.
     """
     from sim.noise import StepNoise
@@ -93,12 +96,18 @@ def simulate_run(
             for line in recorded.lines():
                 run.log(line)
 
+        ended_at = 0
+
         def tell(receipt: StepReceipt) -> None:
+            nonlocal ended_at
+            ended_at = receipt.delivered_at
             outside.add(receipt)
             run.step(receipt)
             log()
 
         def tell_quiet(steps: QuietSteps) -> None:
+            nonlocal ended_at
+            ended_at = steps.delivered_ats[-1]
             outside.add_quiet(steps)
             run.quiet_steps(steps)
             log()
@@ -121,10 +130,12 @@ def simulate_run(
                 "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
                 **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
                 **({} if draw is None else {"coefficients_of_draw": draw}),
+                **({} if price_per_hour is None else {"price_per_hour": price_per_hour}),
             },
             unvalidated=unvalidated(profile, scheduler.config),
         )
-        run.finish(manifest, rejected, unsent(sender))
+        rentals = None if price_per_hour is None else [Rental(price_per_hour, ended_at)]
+        run.finish(manifest, rejected, unsent(sender), rentals=rentals)
     return read_run(folder)
 
 

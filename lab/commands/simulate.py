@@ -7,7 +7,6 @@ from cyclopts import Parameter
 
 from lab.options import EngineOptions, Force, Json, MaxInFlight
 
-DEFAULT_ROUTER = "join-shortest-queue"
 ENGINE = EngineOptions()
 
 
@@ -65,6 +64,10 @@ def simulate(
     ] = False,
     fleet: Annotated[Path | None, Parameter(help="Fleet of replicas, TOML: docs/fleets.md.")] = None,
     replicas: Annotated[int | None, Parameter(help="So many equal replicas, in place of a TOML file.")] = None,
+    price_per_hour: Annotated[
+        float | None,
+        Parameter(help="Of a single engine, in any currency: what the run costs is told. A fleet's TOML has its own."),
+    ] = None,
     router: Annotated[
         str | None,
         Parameter(help="With --replicas: a router, or 'my_router.py:MyRouter'. Default join-shortest-queue."),
@@ -89,6 +92,7 @@ def simulate(
     from lab.console import print_json, say
     from lab.replication_tables import print_replications
     from lab.replications import draws, replicate
+    from lab.scenario.scenario import DEFAULT_ROUTER
     from lab.summary import print_summary
     from records.run import RunRecord, read_run
     from serving.errors import ConfigError
@@ -112,8 +116,10 @@ def simulate(
             raise ConfigError("--replicas and --router have no effect beside --fleet; write them into its TOML file")
         if drawn_coefficients:
             raise ConfigError("--drawn-coefficients is for a single engine; leave it out of a fleet's run")
-        if speed_of or host_link is not None:
-            raise ConfigError("--speed-of and --host-link are for a single engine; leave them out of a fleet's run")
+        if speed_of or host_link is not None or price_per_hour is not None:
+            raise ConfigError(
+                "--speed-of, --host-link and --price-per-hour are for a single engine; leave them out of a fleet's run"
+            )
         spec = read_fleet(fleet) if fleet is not None else equal_replicas(replicas or 0, router or DEFAULT_ROUTER)
         of_fleet = members(spec, Path() if fleet is None else fleet.parent, default, engine.given())
         simulated = {member.profile.name: (member.spec, member.profile) for member in of_fleet}
@@ -153,6 +159,7 @@ def simulate(
                 max_in_flight=max_in_flight,
                 noise_seed=seed,
                 draw=seed % len(default.draws) if drawn_coefficients and seed is not None else None,
+                price_per_hour=price_per_hour,
             )
 
     for line in filter(None, (told(engine.given(), *engine_and_profile) for engine_and_profile in simulated.values())):
