@@ -26,6 +26,7 @@ from lab.commands import (
     replay,
     serve,
     simulate,
+    trace,
     workload,
 )
 from serving.errors import ServetwinError
@@ -49,6 +50,7 @@ app.command(gpu_check.gpu_check)
 app.command(predict.predict)
 app.command(compare.compare)
 app.command(explain.explain)
+app.command(trace.trace)
 app.command(difference.difference)
 app.command(check.check)
 app.command(replay.replay)

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lab.options import Json, Within, check_positive
+from lab.paper import PaperOption
 
 
 def compare(
@@ -15,8 +16,9 @@ def compare(
         Parameter(help="Profile of the simulations: predicts every measured step, and its capacity tells the load."),
     ] = None,
     figures: Annotated[
-        Path | None, Parameter(help="Folder for PNGs: latency (parts of TTFT, distributions), steps, policies.")
+        Path | None, Parameter(help="Folder for figures: latency (parts of TTFT, distributions), steps, policies.")
     ] = None,
+    paper: PaperOption = None,
     per_request: Annotated[Path | None, Parameter(help="CSV to write, a row a request: both worlds, seconds.")] = None,
     within: Within = None,
     json: Json = False,
@@ -29,6 +31,8 @@ def compare(
     regret.
 
     Example: servetwin compare sim/ real-1/ real-2/ real-3/ --figures figures/
+
+    Example: servetwin compare sim/ real-1/ real-2/ real-3/ --figures paper/ --paper single
     """
     from calibration.compare import compare as compare_records
     from calibration.shipped import find_profile
@@ -41,6 +45,8 @@ def compare(
     if len(runs) < 2:
         raise ConfigError("compare needs at least one simulated and one real run record")
     check_positive(within=within)
+    if paper and figures is None:
+        raise ConfigError("--paper has no effect without --figures; give a folder for them")
     for path in (figures, per_request):
         if path is not None:
             check_parent(path)
@@ -53,7 +59,7 @@ def compare(
     if figures is not None:
         from lab.figures import comparison_figures
 
-        for written in comparison_figures(figures, comparison):
+        for written in comparison_figures(figures, comparison, paper):
             say(f"figure: {written}")
     if per_request is not None:
         write_file(per_request, comparison.per_request().to_csv(index=False).encode())

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lab.options import Json
+from lab.paper import PaperOption, check_name
 from lab.trace_options import AS_IT_IS, TRACE_HELP, TraceOptions
 
 
@@ -14,8 +15,10 @@ def describe(
     /,
     *,
     figure: Annotated[
-        Path | None, Parameter(help="PNG to write: lengths, arrivals, gaps [s], and what prompts share.")
+        Path | None,
+        Parameter(help="PNG to write (PDF with --paper): lengths, arrivals, gaps [s], and what prompts share."),
     ] = None,
+    paper: PaperOption = None,
     reading: TraceOptions = AS_IT_IS,
     json: Json = False,
 ) -> None:
@@ -27,8 +30,13 @@ def describe(
 
     from lab.console import print_json, say
     from lab.workload_tables import print_description
+    from serving.errors import ConfigError
     from workloads.describe import describe as in_numbers
 
+    if paper and figure is None:
+        raise ConfigError("--paper has no effect without --figure; give a file for it")
+    if figure is not None:
+        check_name(figure, paper, "--figure")
     load, notes = reading.load(workload)
     for note in notes:
         say(note)
@@ -36,7 +44,7 @@ def describe(
     if figure is not None:
         from lab.figures_workload import workload_figure
 
-        workload_figure(figure, load)
+        workload_figure(figure, load, paper)
         say(f"figure: {figure}")
     if json:
         print_json({**asdict(described), "notes": notes})
