@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calibration.shipped import find_profile
 from lab.as_measured import as_measured
-from records.json_values import JsonObject, explain
+from records.json_values import Frozen, JsonObject, explain
 from records.profile import Profile
 from serving.errors import ConfigError
 from serving.schedule.engine import EngineSpec
@@ -17,11 +17,7 @@ from serving.schedule.engine import EngineSpec
 MOST_REPLICAS = 10_000
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ReplicaGroup(_Strict):
+class ReplicaGroup(Frozen):
     """count equal replicas. What is not stated of engine and profile is as the command line has it.
 
     profile: a file, from the folder of the TOML file on, or a shipped name. price_per_hour: in any currency.
@@ -39,7 +35,7 @@ class ReplicaGroup(_Strict):
     settings: JsonObject = Field(default_factory=dict)
 
 
-class LinkEntry(_Strict):
+class LinkEntry(Frozen):
     """On which KV moves. channels: transfers at once; each has the whole bandwidth."""
 
     gb_per_s: float
@@ -53,7 +49,7 @@ class HostLinkEntry(LinkEntry):
     replicas_per_link: int = Field(default=1, ge=1)
 
 
-class FailureEntry(_Strict):
+class FailureEntry(Frozen):
     """back_at_s: not stated: it never comes back."""
 
     replica: int = Field(ge=0)
@@ -61,7 +57,7 @@ class FailureEntry(_Strict):
     back_at_s: float | None = None
 
 
-class SlowdownEntry(_Strict):
+class SlowdownEntry(Frozen):
     """factor: of execution times. until_s: not stated: to the end."""
 
     replica: int = Field(ge=0)
@@ -70,7 +66,7 @@ class SlowdownEntry(_Strict):
     until_s: float | None = None
 
 
-class AutoscaleEntry(_Strict):
+class AutoscaleEntry(Frozen):
     """scaler: a name of serving/scale, or FILE.py:CLASS, with options. most: not stated: all replicas."""
 
     scaler: str
@@ -80,7 +76,7 @@ class AutoscaleEntry(_Strict):
     start_up_s: float = Field(default=60.0, ge=0)
 
 
-class FleetSpec(_Strict):
+class FleetSpec(Frozen):
     """router, decode_router: a name of serving/route, or FILE.py:CLASS, with options. link: from prefill to decode."""
 
     router: str = "join-shortest-queue"

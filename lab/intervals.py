@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import correlation, fmean, variance
 
+from calibration.compare.noise import Repeats, difference
 from calibration.t_interval import t_quantile
 
 
@@ -60,20 +61,12 @@ def of_one_more(interval: Interval, n: int) -> Interval:
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> PairedDifference:
     """a[i] and b[i] are a pair; there are at least two."""
     differences = [y - x for x, y in zip(a, b, strict=True)]
+    unpaired = difference(Repeats(tuple(b)), Repeats(tuple(a)))
+    assert unpaired.half_width is not None, "two values each tell how they scatter"
     spread_a, spread_b, spread = variance(a), variance(b), variance(differences)
     return PairedDifference(
         interval=interval_of(differences),
-        unpaired_half_width=_welch_half_width(spread_a, spread_b, len(a)),
+        unpaired_half_width=unpaired.half_width,
         correlation=correlation(a, b) if spread_a and spread_b else None,
         variance_ratio=(spread_a + spread_b) / spread if spread else None,
     )
-
-
-def _welch_half_width(spread_a: float, spread_b: float, n: int) -> float:
-    """Of two means over n values each, from their variances; degrees of freedom by Welch and Satterthwaite."""
-    if not spread_a and not spread_b:
-        return 0.0
-    largest = max(spread_a, spread_b)  # so that no square underflows
-    a, b = spread_a / largest, spread_b / largest
-    degrees = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
-    return t_quantile(degrees) * sqrt((spread_a + spread_b) / n)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from calibration.t_interval import CONFIDENCE
 from lab.console import progress
@@ -17,7 +17,7 @@ from lab.intervals import Interval, interval_of, of_one_more
 from lab.run_figures import FIGURES
 from lab.summary import read_summary, system_of
 from records.atomic import check_new_folder, check_parent, write_file
-from records.json_values import explain, pretty_json
+from records.json_values import Frozen, explain, pretty_json
 from records.manifest import WorkloadIdentity
 from records.run import RunRecord
 from serving.errors import ConfigError, RecordError
@@ -29,11 +29,7 @@ Simulate = Callable[[Path, Workload, int | None], RunRecord]
 """(folder of the run record, workload, noise seed) -> the record."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Replication(_Frozen):
+class Replication(Frozen):
     """run: the folder of its record, in that of the set. noise_seed: None where steps took their mean times."""
 
     run: str
@@ -46,7 +42,7 @@ class Replication(_Frozen):
         return self.workload.sha256, self.noise_seed
 
 
-class Estimate(_Frozen):
+class Estimate(Frozen):
     """A figure over all replications, in the unit of summary.json.
 
     values: by replication, None where a run has not got it. Mean and 95 % confidence interval, mean ± half_width,
@@ -73,7 +69,7 @@ class Estimate(_Frozen):
         return None if self.mean is None or self.half_width is None else Interval(self.mean, self.half_width)
 
 
-class Replications(_Frozen):
+class Replications(Frozen):
     """replications.json. system: what was simulated, for a person. figures: names as RunFigure has them.
 
     drawn_coefficients: each replication was simulated with other coefficients of the profile.

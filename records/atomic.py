@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from serving.errors import RecordError
 
@@ -26,20 +26,25 @@ class Figure(Protocol):
     def savefig(self, fname: BytesIO, *, format: str, dpi: int, metadata: dict[str, None]) -> None: ...
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, replacing one that is there. Errors: RecordError naming the reason."""
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """What is written in the block is at path when it ends; if it raises, what was there before stays.
+
+    Errors: RecordError naming the reason, also for an OSError in the block (no space).
+    """
     target = Path(os.path.realpath(path))
     check_parent(path)
     if target.is_dir():
         raise RecordError(f"cannot write {path}: it is a folder; give the name of a file")
     try:
         if target.exists() and not target.is_file():  # a pipe or device: nothing to replace
-            target.write_bytes(data)
+            with open(target, "wb") as file:
+                yield file
             return
         temporary = _free_name(target, "tmp")
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -49,6 +54,12 @@ def write_file(path: Path, data: bytes) -> None:
         _sync(target.parent)
     except OSError as error:
         raise RecordError(_cannot_write(path, error)) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, replacing one that is there. Errors: RecordError naming the reason."""
+    with new_file(path) as file:
+        file.write(data)
 
 
 def write_figure(path: Path, figure: Figure) -> None:

@@ -12,20 +12,15 @@ the other) to "max" (entirely at the same time).
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from records.json_values import Frozen
 from serving.cost import StepFeatures
 from serving.names import hint
 
 FEATURES = ("one", *StepFeatures.names())
 Power = Literal[1, 2, 4, 8, "max"]
 """Powers of two: their roots are square roots, which every machine rounds alike."""
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
-    )
 
 
 class Term(Frozen):

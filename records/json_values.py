@@ -1,10 +1,10 @@
-"""JSON objects inside pydantic models, and errors of those models in one line a person can act on."""
+"""Pydantic models of files: their base, JSON objects in them, and their errors in one line a person can act on."""
 
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from serving.names import hint
 
@@ -16,6 +16,14 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     except TypeError as error:
         raise ValueError(str(error)) from error
     return plain
+
+
+class Frozen(BaseModel):
+    """What a file says: nothing it does not know, nothing that JSON cannot hold, and it stays as it was read."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
+    )
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_plain)]

@@ -2,20 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from records.atomic import RUN_FORMAT
-from records.json_values import JsonObject, pretty_json
+from records.json_values import Frozen, JsonObject, pretty_json
 
 VERSION: Literal["servetwin.run/1"] = "servetwin.run/1"
 assert VERSION.startswith(RUN_FORMAT)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class EngineIdentity(_Frozen):
+class EngineIdentity(Frozen):
     """What decided. settings: the fields of EngineConfig.
 
     reservation, eviction, admission: "" for the preset's own. predictor: who attached output lengths; "" for nobody.
@@ -32,7 +28,7 @@ class EngineIdentity(_Frozen):
     code: dict[str, str] = Field(default_factory=dict)
 
 
-class WorkloadIdentity(_Frozen):
+class WorkloadIdentity(Frozen):
     """sha256: of the workload's canonical JSONL."""
 
     name: str
@@ -40,14 +36,14 @@ class WorkloadIdentity(_Frozen):
     num_requests: int = Field(ge=0)
 
 
-class ProfileIdentity(_Frozen):
+class ProfileIdentity(Frozen):
     """sha256: of the profile's JSON."""
 
     name: str
     sha256: str
 
 
-class ReplicaIdentity(_Frozen):
+class ReplicaIdentity(Frozen):
     """One of a fleet. role: "both", "prefill" or "decode". price_per_hour: in any currency."""
 
     engine: EngineIdentity
@@ -56,7 +52,7 @@ class ReplicaIdentity(_Frozen):
     price_per_hour: float | None
 
 
-class FleetIdentity(_Frozen):
+class FleetIdentity(Frozen):
     """Several replicas behind a router, in order of their numbers.
 
     router, decode_router: as EngineIdentity writes a policy; decode_router "" where no replica only decodes. code: as
@@ -70,14 +66,14 @@ class FleetIdentity(_Frozen):
     around: JsonObject
 
 
-class FileIdentity(_Frozen):
+class FileIdentity(Frozen):
     """rows: rows of a table or lines of a log; None for a file that has none."""
 
     sha256: str
     rows: int | None
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """What a run was.
 
     engine, model, profile: of the first replica, where there are several; fleet tells of all.

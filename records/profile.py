@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from records.atomic import write_file
-from records.cost_terms import CostTerms, Frozen
-from records.json_values import JsonObject, explain, pretty_json
+from records.cost_terms import CostTerms
+from records.json_values import Frozen, JsonObject, explain, pretty_json
 from serving.cost import StepFeatures
 from serving.errors import ProfileError
 

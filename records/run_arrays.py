@@ -4,7 +4,7 @@ Times are integer nanoseconds since the start of the run. An engine is one life 
 other in the record.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,12 +25,15 @@ Ints = npt.NDArray[np.int64]
 NONE = -1
 """In place of what is null."""
 
+REQUESTS_MAY_LACK, STEPS_MAY_LACK = ("replica", "num_moves"), ("replica", "life")
+"""Columns that records of one engine did not always have."""
+
 _LISTS = tuple(field.name for field in STEP_LISTS if not field.name.startswith(("block_", "copy_")))
 
 
 @dataclass(frozen=True)
 class Column:
-    """A list column. values: of all steps, one after the other. step: to which step of the engine each belongs."""
+    """A list column. values: of all steps, one after the other. step: to which of the steps each belongs."""
 
     values: Ints
     step: Ints
@@ -149,14 +152,11 @@ def read_arrays(record: RunRecord) -> RunArrays:
     """Errors: RecordError where a file cannot be read, or a step names a row that requests.parquet does not have."""
     requests = _read(record, "requests.parquet")
     steps = _read(record, "steps.parquet")
-    numbers = {name: _numbers(column) for name, column in _columns(requests) if _is_number(column)}
-    for lacking, value in (("replica", 0), ("num_moves", 0)):  # records of one engine did not always have them
-        numbers.setdefault(lacking, np.full(requests.num_rows, value))
     arrays = RunArrays(
         record=record,
         ids=requests["request_id"].to_pylist(),
         status=np.array(requests["status"].to_pylist(), dtype=np.str_),
-        requests=numbers,
+        requests=numbers_of(requests, REQUESTS_MAY_LACK),
         tpot_s=requests["tpot_s"].to_numpy(),
         engines=tuple(_engines(steps, record.manifest)),
     )
@@ -165,10 +165,29 @@ def read_arrays(record: RunRecord) -> RunArrays:
             if column in engine.lists and len(engine.lists[column].step) != len(engine.lists[beside].step):
                 raise RecordError(f"{record.folder}: {column} in steps.parquet is not as long as {beside}")
         for name in ("batch_request", "admitted", "preempted", "finished", "released"):
-            rows = engine.lists[name].values
-            if len(rows) and not 0 <= rows.min() <= rows.max() < len(arrays.ids):
-                raise RecordError(f"{record.folder}: {name} in steps.parquet names rows that requests.parquet lacks")
+            check_rows(record, name, engine.lists[name].values, len(arrays.ids))
     return arrays
+
+
+def check_rows(record: RunRecord, name: str, rows: Ints, num_requests: int) -> None:
+    """Errors: RecordError where a column of steps.parquet names a row that requests.parquet does not have."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < num_requests:
+        raise RecordError(f"{record.folder}: {name} in steps.parquet names rows that requests.parquet lacks")
+
+
+def numbers_of(table: pa.Table, may_lack: Sequence[str]) -> dict[str, Ints]:
+    """The columns with a number a row; `_s` columns in nanoseconds. may_lack: those that are 0 where they are not."""
+    numbers = {n: _numbers(c) for n, c in zip(table.column_names, table.columns, strict=True) if _is_number(c)}
+    for name in may_lack:
+        numbers.setdefault(name, np.zeros(table.num_rows, dtype=np.int64))
+    return numbers
+
+
+def column_of(lists: Any) -> Column:
+    """lists: an arrow array of lists, an entry a step."""
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    return Column(values, np.repeat(np.arange(len(lengths)), lengths))
 
 
 def summed(groups: Ints, values: Ints, num_groups: int) -> Ints:
@@ -187,10 +206,8 @@ def _read(record: RunRecord, name: str) -> pa.Table:
 
 
 def _engines(steps: pa.Table, manifest: Manifest) -> Iterator[Steps]:
-    numbers = {name: _numbers(column) for name, column in _columns(steps) if _is_number(column)}
+    numbers = numbers_of(steps, STEPS_MAY_LACK)
     lists = {name: steps[name].combine_chunks() for name in _LISTS}
-    for name in ("replica", "life"):
-        numbers.setdefault(name, np.zeros(steps.num_rows, dtype=np.int64))
     changes = np.flatnonzero(np.diff(numbers["replica"]) | np.diff(numbers["life"])) + 1
     bounds = [0, *changes.tolist(), steps.num_rows]
     for begin, end in pairwise(bounds):
@@ -207,14 +224,7 @@ def _engines(steps: pa.Table, manifest: Manifest) -> Iterator[Steps]:
 
 def _column(lists: Any, begin: int, end: int) -> Column:
     array = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
-    part = array.slice(begin, end - begin)
-    counts = part.value_lengths().to_numpy(zero_copy_only=False)
-    values = part.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    return Column(values, np.repeat(np.arange(end - begin), counts))
-
-
-def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    return zip(table.column_names, table.columns, strict=True)
+    return column_of(array.slice(begin, end - begin))
 
 
 def _is_number(column: pa.ChunkedArray) -> bool:

@@ -59,19 +59,17 @@ def features(plan: Plan) -> StepFeatures:
     decodes = plan.decodes
     if decodes is not None and not plan.request_ids:
         return StepFeatures.of_decodes(decodes.num_seqs, decodes.context)
-    listed = features_of(plan.starts, plan.num_tokens, sum(plan.samples))
-    if decodes is None:
-        return listed
-    return listed._replace(
-        num_seqs=listed.num_seqs + decodes.num_seqs,
-        num_tokens=listed.num_tokens + decodes.num_seqs,
-        num_sampled=listed.num_sampled + decodes.num_seqs,
-        decode_context=listed.decode_context + decodes.context,
-    )
+    counted, context = (0, 0) if decodes is None else (decodes.num_seqs, decodes.context)
+    return features_of(plan.starts, plan.num_tokens, sum(plan.samples), counted, context)
 
 
-def features_of(starts: Sequence[int], num_tokens: Sequence[int], num_sampled: int) -> StepFeatures:
-    """Of a batch: of each sequence the tokens in KV before the step, and those it computes."""
+def features_of(
+    starts: Sequence[int], num_tokens: Sequence[int], num_sampled: int, counted: int = 0, context: int = 0
+) -> StepFeatures:
+    """Of a batch: of each sequence the tokens in KV before the step, and those it computes.
+
+    counted, context: decodes beside those, and the KV tokens that they read.
+    """
     num_prefill = prefill_tokens = prefill_context = prefill_pairs = decode_context = 0
     for start, n in zip(starts, num_tokens, strict=True):
         if n == 1:
@@ -81,16 +79,16 @@ def features_of(starts: Sequence[int], num_tokens: Sequence[int], num_sampled: i
             prefill_tokens += n
             prefill_context += start
             prefill_pairs += n * start + n * (n + 1) // 2
-    num_seqs = len(starts)
+    num_seqs = len(starts) + counted
     return StepFeatures(
         num_seqs,
         prefill_tokens + num_seqs - num_prefill,
-        num_sampled,
+        num_sampled + counted,
         num_prefill,
         prefill_tokens,
         prefill_context,
         prefill_pairs,
-        decode_context,
+        decode_context + context,
     )
 
 

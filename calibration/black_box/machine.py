@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from calibration.toml import read_toml
-from records.cost_terms import Frozen
+from records.json_values import Frozen
 from serving.errors import MeasurementError
 
 SETTING = "setting.toml"

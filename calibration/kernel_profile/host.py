@@ -9,7 +9,7 @@ from random import Random
 
 from pydantic import Field, model_validator
 
-from records.cost_terms import Frozen
+from records.json_values import Frozen
 
 
 class Prior(Frozen):

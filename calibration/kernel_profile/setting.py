@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 from calibration.kernel_profile.captured import captured_sizes
 from calibration.kernel_profile.host import Host
 from calibration.toml import read_toml
-from records.cost_terms import Frozen
-from records.json_values import JsonObject
+from records.json_values import Frozen, JsonObject
 from records.profile import KVCapacity
 from serving.errors import ConfigError
 from serving.schedule.config import EngineConfig

@@ -1,11 +1,12 @@
 """Kinds of step: what each computes, prompts, decodes or both."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 
-def kinds_of(samples: pd.DataFrame) -> np.ndarray:
+def kinds_of(samples: pd.DataFrame | Mapping[str, np.ndarray]) -> np.ndarray:
     """shape [samples], of records.profile.STEP_KINDS"""
-    prefills = samples["num_prefill_seqs"].to_numpy()
-    sequences = samples["num_seqs"].to_numpy()
+    prefills, sequences = np.asarray(samples["num_prefill_seqs"]), np.asarray(samples["num_seqs"])
     return np.where(prefills == 0, "decode", np.where(prefills == sequences, "prefill", "mixed"))

@@ -41,8 +41,8 @@ from calibration.sources.dense_shape import DenseShape, Pool, pool_of
 from calibration.sources.operator_tables import OperatorTables, installed
 from calibration.sources.source import Sourced
 from calibration.toml import read_toml
-from records.cost_terms import CostTerms, Frozen, Term
-from records.json_values import JsonObject
+from records.cost_terms import CostTerms, Term
+from records.json_values import Frozen, JsonObject
 from records.profile import EngineMeasured, Profile
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig

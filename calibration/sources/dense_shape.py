@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from records.cost_terms import Frozen
-from records.json_values import JsonObject
+from records.json_values import Frozen, JsonObject
 from records.profile import KVCapacity
 from serving.errors import MeasurementError
 

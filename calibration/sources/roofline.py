@@ -44,8 +44,8 @@ from calibration.shipped import find_profile
 from calibration.sources.dense_shape import DenseShape, Pool, pool_of
 from calibration.sources.source import Sourced
 from calibration.toml import read_toml
-from records.cost_terms import CostTerms, Frozen, Overlap, Term
-from records.json_values import JsonObject
+from records.cost_terms import CostTerms, Overlap, Term
+from records.json_values import Frozen, JsonObject
 from records.profile import EngineMeasured, Profile
 from serving.cost import StepFeatures
 from serving.errors import MeasurementError

@@ -5,8 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from records.json_values import Frozen
 from records.units import nanoseconds
 from workloads.jsonl import read_jsonl
 from workloads.retime import at_rate
@@ -14,11 +15,7 @@ from workloads.synthesize import MOST_REQUESTS, synthesize
 from workloads.workload import Workload
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ServiceLevel(Strict):
+class ServiceLevel(Frozen):
     """Limits in seconds that each request should keep; it takes the place of the workload's own."""
 
     ttft_s: float | None = Field(default=None, gt=0)
@@ -31,7 +28,7 @@ class ServiceLevel(Strict):
         return self
 
 
-class Load(Strict):
+class Load(Frozen):
     """Either a file, or requests, and how they are drawn (workloads/synthesize.py: arrivals, lengths, scale, seed).
 
     rate: mean arrivals a second; of a file: None keeps its own times.

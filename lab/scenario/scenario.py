@@ -6,14 +6,14 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from lab.fleet_spec import MOST_REPLICAS
-from lab.scenario.load import Load, Strict
-from records.json_values import JsonObject, pretty_json
+from lab.scenario.load import Load
+from records.json_values import Frozen, JsonObject, pretty_json
 from serving.schedule.engine import EngineSpec
 
 DEFAULT_ROUTER = "join-shortest-queue"
 
 
-class Scenario(Strict):
+class Scenario(Frozen):
     """Everything that decides a simulation's bytes, but for what its files hold.
 
     profile: a file or a shipped name. preset "": as the profile's engine was measured. settings: of EngineConfig.

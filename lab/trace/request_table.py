@@ -11,16 +11,13 @@ import pyarrow.parquet as pq
 
 from lab.trace.cut import ALL, Cut
 from records.run import RunRecord
+from records.run_arrays import NONE, REQUESTS_MAY_LACK, Ints, numbers_of
 from records.units import nanoseconds
 from serving.errors import ConfigError, RecordError
 
-Ints = npt.NDArray[np.int64]
-NONE = -1
 PARTS = ("queue", "schedule", "prefill", "return", "decode", "stream")
 _TIMES = ("arrival", "first_token", "last_token", "ttft", "e2e", *PARTS)
 _COUNTS = ("prompt_len", "output_len", "num_preemptions", "num_cached", "num_moves", "replica")
-_OPTIONAL = {"num_moves", "replica"}
-"""Columns that records of a single engine did not always have."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +58,14 @@ def read_requests(record: RunRecord, cut: Cut) -> RequestTable:
     """Errors: RecordError where a file cannot be read; ConfigError for a request that the run does not have."""
     try:
         table = pq.read_table(record.folder / "requests.parquet")
-        last = _last_instant(record)
     except (OSError, pa.ArrowException) as error:
         raise RecordError(f"{record.folder}: cannot be read: {error}") from error
-    num = table.num_rows
     ids: list[str] = table["request_id"].to_pylist()
     status: list[str] = table["status"].to_pylist()
-    ns = {name: in_nanoseconds(table[f"{name}_s"]) for name in _TIMES}
-    counts = {}
-    for name in _COUNTS:
-        if name in table.column_names or name not in _OPTIONAL:
-            counts[name] = np.asarray(table[name].fill_null(NONE).to_numpy(), dtype=np.int64)
-        else:
-            counts[name] = np.zeros(num, dtype=np.int64)
-    left_at = _left_at(record, ids, status, ns, last)
+    numbers = numbers_of(table, REQUESTS_MAY_LACK)
+    ns = {name: numbers[f"{name}_s"] for name in _TIMES}
+    counts = {name: numbers[name] for name in _COUNTS}
+    left_at = _left_at(record, ids, status, ns)
     shown, begin, end = _shown(record, ids, ns, left_at, cut)
     return RequestTable(
         ids=ids,
@@ -93,25 +84,23 @@ def read_requests(record: RunRecord, cut: Cut) -> RequestTable:
     )
 
 
-def in_nanoseconds(seconds: pa.ChunkedArray) -> Ints:
-    """The integers that were written as seconds (records/units.py); NONE for null."""
-    values = np.asarray(seconds.fill_null(NONE / 1e9).to_numpy(), dtype=np.float64)
-    return np.rint(values * 1e9).astype(np.int64)
-
-
 def _last_instant(record: RunRecord) -> int:
     """When the last token of the run was delivered; 0: no step ran."""
     last = 0
-    with pq.ParquetFile(record.folder / "steps.parquet") as file:
-        for batch in file.iter_batches(65536, columns=["delivered_s"]):
-            if batch.num_rows:
-                last = max(last, nanoseconds(float(batch.column(0).to_numpy().max())))
+    try:
+        with pq.ParquetFile(record.folder / "steps.parquet") as file:
+            for batch in file.iter_batches(65536, columns=["delivered_s"]):
+                if batch.num_rows:
+                    last = max(last, nanoseconds(float(batch.column(0).to_numpy().max())))
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(f"{record.folder / 'steps.parquet'}: cannot be read: {error}") from error
     return last
 
 
-def _left_at(record: RunRecord, ids: list[str], status: list[str], ns: dict[str, Ints], last: int) -> Ints:
+def _left_at(record: RunRecord, ids: list[str], status: list[str], ns: dict[str, Ints]) -> Ints:
     left_at = np.full(len(ids), NONE)
     here = ns["arrival"] != NONE
+    last = 0 if {"aborted", "unfinished"}.isdisjoint(status) else _last_instant(record)
     for row, state in enumerate(status):
         if here[row] and state in ("aborted", "unfinished"):
             left_at[row] = max(last, int(ns["arrival"][row]), int(ns["last_token"][row]))

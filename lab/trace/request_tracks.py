@@ -8,8 +8,9 @@ import numpy as np
 
 from lab.trace.events import Events
 from lab.trace.request_parts import Span, StepTimes, before_first_token, decode_intervals
-from lab.trace.request_table import NONE, PARTS, RequestTable
+from lab.trace.request_table import PARTS, RequestTable
 from lab.trace.step_rows import StepBatch
+from records.run_arrays import NONE
 from serving.errors import RecordError
 
 

@@ -1,14 +1,12 @@
-"""A file that is written piece by piece, and is whole or absent; compressed where its name ends in .gz."""
+"""What a trace is written into: a file that is whole or absent; compressed where its name ends in .gz."""
 
 import gzip
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from records.atomic import check_parent
-from serving.errors import RecordError
+from records.atomic import new_file
 
 _LEVEL = 6
 
@@ -20,31 +18,11 @@ class Sink(Protocol):
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Sink]:
-    """What is written in the block is at path when it ends; if it raises, what was there before stays.
-
-    The same bytes give the same file: no time and no name is in the header of a compressed one.
-    Errors: RecordError where path cannot be written, also for an OSError in the block (no space).
-    """
-    check_parent(path)
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise RecordError(f"cannot write {path}: it is a folder; give the name of a file")
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    try:
-        try:
-            with open(temporary, "wb") as file:
-                if path.name.endswith(".gz"):
-                    with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed:
-                        yield packed
-                else:
-                    yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise RecordError(f"cannot write {path}: {reason}; what was there before is unchanged") from error
+def new_sink(path: Path) -> Iterator[Sink]:
+    """As new_file() has it. The same bytes give the same file: no time and no name is in a compressed one's header."""
+    with new_file(path) as file:
+        if not path.name.endswith(".gz"):
+            yield file
+            return
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed:
+            yield packed

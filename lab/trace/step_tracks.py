@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.model.kinds import kinds_of
 from lab.trace.events import Events
 from lab.trace.lanes import Lanes
 from lab.trace.request_table import RequestTable
@@ -40,13 +41,14 @@ class StepTracks:
         for i in np.flatnonzero(tokens > 1).tolist():
             prompts.setdefault(int(at[i]), []).append((int(entries[i]), int(tokens[i])))
         columns = {name: values.tolist() for name, values in (*steps.numbers.items(), *steps.ns.items())}
+        kinds: list[str] = kinds_of(steps.numbers).tolist()
         for place in np.flatnonzero(shown).tolist():
             step = {name: values[place] for name, values in columns.items()}
             replica = self._engines.get(step["replica"])
             if replica is None:
                 replica = _Replica(self._events, self._process, step["replica"], table.is_fleet)
                 self._engines[step["replica"]] = replica
-            replica.add(step, steps.first + place, self._named(prompts.get(place, [])))
+            replica.add(step, kinds[place], steps.first + place, self._named(prompts.get(place, [])))
             self.num_written += 1
 
     def finish(self) -> None:
@@ -75,13 +77,13 @@ class _Replica:
         self._shown: dict[str, dict[str, int]] = {}
         self._host_at = -1
 
-    def add(self, step: dict[str, int], row: int, prompts: dict[str, str]) -> None:
-        """row: in steps.parquet; arrows from it to the prompts that it computes have this number."""
+    def add(self, step: dict[str, int], kind: str, row: int, prompts: dict[str, str]) -> None:
+        """kind: of STEP_KINDS. row: in steps.parquet; arrows from it to prompts that it computes have this number."""
         number = {"step": step["step_id"], **({"life": step["life"]} if step["life"] else {})}
         if step["launch"] > step["schedule"]:
             self._schedule.add(step["schedule"], step["launch"], "schedule", number)
         args = {**number, **_batch(step), **prompts}
-        self._execute.add(step["launch"], step["host"], kind_of(step), args, row)
+        self._execute.add(step["launch"], step["host"], kind, args, row)
         if step["delivered"] > step["host"]:
             self._deliver.add(step["host"], step["delivered"], "deliver", number)
         decode = step["num_tokens"] - step["prefill_tokens"]
@@ -101,13 +103,6 @@ class _Replica:
         if self._shown.get(name) != values:
             self._shown[name] = values
             self._events.counter(self._process, at, f"{self._prefix}{name}", values)
-
-
-def kind_of(step: dict[str, int]) -> str:
-    """As a profile tells kinds of steps apart (records.profile.STEP_KINDS)."""
-    if not step["num_prefill_seqs"]:
-        return "decode"
-    return "prefill" if step["num_prefill_seqs"] == step["num_seqs"] else "mixed"
 
 
 def _batch(step: dict[str, int]) -> dict[str, Any]:

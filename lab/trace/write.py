@@ -18,7 +18,7 @@ from lab.trace.cut import MOST_TOKENS, Cut
 from lab.trace.events import Events
 from lab.trace.request_table import RequestTable, read_requests
 from lab.trace.request_tracks import RequestTracks
-from lab.trace.sink import new_file
+from lab.trace.sink import new_sink
 from lab.trace.step_rows import step_batches
 from lab.trace.step_tracks import StepTracks
 from records.run import RunRecord
@@ -64,7 +64,7 @@ def write_trace(path: Path, records: Sequence[RunRecord], cut: Cut) -> TraceRepo
     tokens = cut.tokens if cut.tokens is not None else sum(t.tokens_shown for t in tables) <= MOST_TOKENS
     names = [process_name(record) for record in records]
     traced: list[TracedRun] = []
-    with new_file(path) as file:
+    with new_sink(path) as file:
         file.write(_head(records, names).encode())
         events = Events(file)
         for process, (record, name, table) in enumerate(zip(records, names, tables, strict=True), 1):

@@ -1,10 +1,12 @@
 """A scenario is all that decides a simulation."""
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from lab.cli import run
 from lab.scenario.load import Load, ServiceLevel
 from lab.scenario.scenario import Scenario
 from lab.scenario.simulate import simulate_scenario
@@ -34,15 +36,31 @@ def test_the_same_scenario_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_price_and_a_service_level_become_cost_and_goodput(tmp_path: Path) -> None:
     load = DRAWN.model_copy(update={"slo": ServiceLevel(ttft_s=10.0)})
-    run = simulate_scenario(tmp_path / "run", H100.model_copy(update={"load": load, "price_per_hour": 3.6}))
-    summary = read_summary(run)
+    record = simulate_scenario(tmp_path / "run", H100.model_copy(update={"load": load, "price_per_hour": 3.6}))
+    summary = read_summary(record)
     assert summary["slo"]["met"] == 30
-    end = run.steps["delivered_s"].max()
+    end = record.steps["delivered_s"].max()
     assert summary["cost"]["total"] == pytest.approx(end * 0.001)
     fleet = H100.model_copy(update={"load": load, "price_per_hour": 3.6, "replicas": 1})
     alike = read_summary(simulate_scenario(tmp_path / "fleet", fleet))
     assert alike["cost"]["total"] == pytest.approx(summary["cost"]["total"])
     assert alike["ttft"] == summary["ttft"]
+
+
+def test_the_price_of_a_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jsonl(tmp_path / "w.jsonl", DRAWN.workload())
+    words = ["simulate", "--workload", str(tmp_path / "w.jsonl"), "--profile", H100.profile, "--price-per-hour", "3.6"]
+    assert run([*words, "--out", str(tmp_path / "run"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["cost"]
+    assert told["total"] == pytest.approx(told["replica_s"] * 0.001)
+    assert run([*words, "--out", str(tmp_path / "fleet"), "--replicas", "2"]) == 2
+    assert "leave them out of a fleet's run" in capsys.readouterr().err
+    assert not (tmp_path / "fleet").exists()
+
+
+def test_a_scenario_is_named_by_all_that_it_says() -> None:
+    assert H100.sha256() == Scenario.model_validate_json(H100.model_dump_json()).sha256()
+    assert H100.sha256() != H100.model_copy(update={"noise_seed": 1}).sha256()
 
 
 def test_what_is_not_stated_of_the_engine_is_as_the_profile_was_measured(tmp_path: Path) -> None:
