@@ -1,7 +1,9 @@
 """The real engine's loop and threads, with a runner that computes nothing: order, delivery, failure, interruption."""
 
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -64,6 +66,15 @@ def test_a_failing_step_ends_the_run_with_its_own_error() -> None:
     assert _threads() == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what runs in its background with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_the_engine_and_leaves_no_thread() -> None:
     load = burst(200, gap_ns=20_000_000)
 
