@@ -69,7 +69,8 @@ def places_of(arrays: RunArrays, engine: Steps) -> Places:
     next_plan = np.where(followed, np.roll(plan, -1), num_plans)
     next_kind = np.where(followed, np.roll(kind, -1), NONE)
     begins = np.diff(row, prepend=NONE) != 0
-    left_at = _left_at(arrays, engine, row, next_plan)
+    admitted_by = np.where(kind == _ADMITTED, plan, np.roll(plan, 1))  # it gives way after it was admitted
+    left_at = _left_at(engine, row, admitted_by, next_plan)
     gone = (next_kind == _RELEASED) | (next_kind == NONE)
     ends = np.where(gone & (left_at != NONE), left_at, at[next_plan])
 
@@ -131,8 +132,10 @@ def _misplaced(arrays: RunArrays, engine: Steps, row: Ints, plan: Ints, kind: In
     return sorted(found)
 
 
-def _left_at(arrays: RunArrays, engine: Steps, row: Ints, before: Ints) -> Ints:
-    """Per entry, when the request had its last token here, in a step before the plan `before`; NONE: it had not."""
+def _left_at(engine: Steps, row: Ints, since: Ints, before: Ints) -> Ints:
+    """Per entry, when the request had its last token here, in a step from the plan `since` to before the plan `before`;
+    NONE: it had not. One that moved away and came back has had one earlier, too.
+    """
     finished, host_at = engine.lists["finished"], engine.numbers["host_s"]
     width = len(engine) + 1
     keys = np.sort(finished.values * width + finished.step)
@@ -140,7 +143,8 @@ def _left_at(arrays: RunArrays, engine: Steps, row: Ints, before: Ints) -> Ints:
         return np.full(len(row), NONE)
     place = np.searchsorted(keys, row * width + before, "left") - 1
     found = keys[np.maximum(place, 0)]
-    return np.where((place >= 0) & (found // width == row), host_at[found % width], NONE)
+    here = (place >= 0) & (found // width == row) & (found % width >= since)
+    return np.where(here, host_at[found % width], NONE)
 
 
 def _last_chunk(engine: Steps, row: Ints, plan: Ints) -> Ints:
