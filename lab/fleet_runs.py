@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from lab.fleet_spec import FleetSpec, LinkEntry, Member
 from lab.load_class import load_class, sha256_of_files
@@ -20,7 +20,8 @@ from lab.runs import (
 from records.inputs import RecordedScheduler
 from records.manifest import FleetIdentity, Manifest, ProfileIdentity, ReplicaIdentity
 from records.profile_cost import ProfileCost
-from records.run import RunRecord, RunWriter, new_run, read_run
+from records.run import RunRecord, new_run, read_run
+from records.sink import RunSink
 from records.units import nanoseconds
 from serving.errors import ConfigError
 from serving.metrics.money import Rental
@@ -43,6 +44,14 @@ from workloads.truth import Truth
 from workloads.workload import Workload
 
 
+class FleetCircumstances(TypedDict, total=False):
+    """Of a simulation; what is left out is as simulate_fleet_into() has it."""
+
+    max_in_flight: int | None
+    noise_seed: int | None
+    plain: bool
+
+
 def simulate_fleet(
     folder: Path,
     workload: Workload,
@@ -50,80 +59,90 @@ def simulate_fleet(
     members: Sequence[Member],
     told_by: str = "",
     force: bool = False,
+    **circumstances: Unpack[FleetCircumstances],
+) -> RunRecord:
+    """As simulate_fleet_into(), and write the record. force: replace one that is there."""
+    with new_run(folder, heads(workload), force, fleet=True) as run:
+        simulate_fleet_into(run, workload, fleet, members, told_by, **circumstances)
+    return read_run(folder)
+
+
+def simulate_fleet_into(
+    run: RunSink,
+    workload: Workload,
+    fleet: FleetSpec,
+    members: Sequence[Member],
+    told_by: str = "",
     max_in_flight: int | None = None,
     noise_seed: int | None = None,
     plain: bool = False,
-) -> RunRecord:
-    """Simulate a workload on a fleet and write its record. members: its replicas, in order of their numbers.
+) -> None:
+    """Simulate a workload on a fleet. members: its replicas, in order of their numbers.
 
-    The rest as simulate_run() has it. Errors: ConfigError for a fleet that does not fit together.
+    The rest as simulate_into() has it. Errors: ConfigError for a fleet that does not fit together.
     """
     truth = Truth(workload)
     costs = [ProfileCost(member.profile) for member in members]
     schedulers = [_scheduler(member, cost, None) for member, cost in zip(members, costs, strict=True)]
     check_servable(workload, schedulers)
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
-    with new_run(folder, heads(workload), force, fleet=True) as run:
-        witness = _Recorder(run, costs, truth)
+    witness = _Recorder(run, costs, truth)
 
-        def engine(index: int, member: Member) -> Engine:
-            tokens_of = None if plain else truth.placeholders
-            return Engine(
-                start=lambda: witness.record(_scheduler(member, costs[index], tokens_of)),
-                cost=costs[index],
-                kv_bytes_per_token=member.profile.kv.bytes_per_token,
-                block_size=schedulers[index].config.block_size,
-                role=member.role,
-                noise=lambda life: (
-                    None
-                    if noise_seed is None
-                    else StepNoise.of(member.profile, noise_seed, f"step noise {index} {life}")
-                ),
-            )
-
-        engines = {index: engine(index, member) for index, member in enumerate(members)}
-        plan = _plan(fleet, members, engines, schedulers, costs)
-        simulated = Fleet(plan, sender, truth, witness, plain)
-        simulated.run()
-        witness.flush()
-        identities = [
-            ReplicaIdentity(
-                engine=engine_identity(member.spec, told_by, scheduler),
-                profile=ProfileIdentity(name=member.profile.name, sha256=member.profile.sha256()),
-                role=member.role,
-                price_per_hour=member.price_per_hour,
-            )
-            for member, scheduler in zip(members, schedulers, strict=True)
-        ]
-        around = fleet.model_dump(mode="json", exclude={"router", "decode_router", "replicas"}, exclude_none=True)
-        manifest = Manifest(
-            world="simulated",
-            engine=identities[0].engine,
-            workload=workload_identity(workload),
-            model=members[0].profile.model,
-            profile=identities[0].profile,
-            fleet=FleetIdentity(
-                router=fleet.router,
-                decode_router=fleet.decode_router or "",
-                code=sha256_of_files(fleet.router, fleet.decode_router or "", _scaler_of(fleet)),
-                replicas=identities,
-                around=around,
+    def engine(index: int, member: Member) -> Engine:
+        tokens_of = None if plain else truth.placeholders
+        return Engine(
+            start=lambda: witness.record(_scheduler(member, costs[index], tokens_of)),
+            cost=costs[index],
+            kv_bytes_per_token=member.profile.kv.bytes_per_token,
+            block_size=schedulers[index].config.block_size,
+            role=member.role,
+            noise=lambda life: (
+                None if noise_seed is None else StepNoise.of(member.profile, noise_seed, f"step noise {index} {life}")
             ),
-            seed=noise_seed,
-            conditions={
-                "outside_hull": witness.outside_hull(),
-                **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
-            },
-            unvalidated=_unvalidated(fleet, members, schedulers),
         )
-        run.finish(manifest, simulated.rejected, unsent(sender), *_paid(simulated, members))
-    return read_run(folder)
+
+    engines = {index: engine(index, member) for index, member in enumerate(members)}
+    plan = _plan(fleet, members, engines, schedulers, costs)
+    simulated = Fleet(plan, sender, truth, witness, plain)
+    simulated.run()
+    witness.flush()
+    identities = [
+        ReplicaIdentity(
+            engine=engine_identity(member.spec, told_by, scheduler),
+            profile=ProfileIdentity(name=member.profile.name, sha256=member.profile.sha256()),
+            role=member.role,
+            price_per_hour=member.price_per_hour,
+        )
+        for member, scheduler in zip(members, schedulers, strict=True)
+    ]
+    around = fleet.model_dump(mode="json", exclude={"router", "decode_router", "replicas"}, exclude_none=True)
+    manifest = Manifest(
+        world="simulated",
+        engine=identities[0].engine,
+        workload=workload_identity(workload),
+        model=members[0].profile.model,
+        profile=identities[0].profile,
+        fleet=FleetIdentity(
+            router=fleet.router,
+            decode_router=fleet.decode_router or "",
+            code=sha256_of_files(fleet.router, fleet.decode_router or "", _scaler_of(fleet)),
+            replicas=identities,
+            around=around,
+        ),
+        seed=noise_seed,
+        conditions={
+            "outside_hull": witness.outside_hull(),
+            **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
+        },
+        unvalidated=_unvalidated(fleet, members, schedulers),
+    )
+    run.finish(manifest, simulated.rejected, unsent(sender), *_paid(simulated, members))
 
 
 class _Recorder:
-    """Told by the fleet what happens, it writes the record. An engine that comes up is recorded under its number."""
+    """Told by the fleet what happens, it tells the run. An engine that comes up is recorded under its number."""
 
-    def __init__(self, run: RunWriter, costs: Sequence[ProfileCost], truth: Truth) -> None:
+    def __init__(self, run: RunSink, costs: Sequence[ProfileCost], truth: Truth) -> None:
         self._run = run
         self._truth = truth
         self._costs = costs
@@ -132,6 +151,8 @@ class _Recorder:
 
     def record(self, scheduler: Scheduler) -> SchedulerLike:
         """Called right after new_engine(), for that engine."""
+        if not self._run.keeps_log:
+            return scheduler
         self._recorded.append(RecordedScheduler(scheduler, self._truth.placeholders))
         return self._recorded[-1]
 
@@ -166,6 +187,8 @@ class _Recorder:
         return OutsideHull.share_of(self._outside)
 
     def _log(self, engine: int) -> None:
+        if not self._run.keeps_log:
+            return
         for line in self._recorded[engine].lines():
             self._run.log(line, engine)
 

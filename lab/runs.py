@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from calibration.speed import at_speed_of, typical_ms
 from lab.console import say
@@ -15,6 +15,7 @@ from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
+from records.sink import RunSink
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import ConfigError, RequestError, WorkloadError
 from serving.metrics.money import Rental
@@ -44,6 +45,18 @@ def scheduler_of(identity: EngineIdentity, cost: CostModel | None = None) -> Sch
     return build(EngineSpec(identity.preset, *parts, identity.settings), cost=cost, load=load_class)
 
 
+class Circumstances(TypedDict, total=False):
+    """Of a simulation; what is left out is as simulate_into() has it."""
+
+    speed_of: Sequence[Manifest]
+    host_link: float | None
+    max_in_flight: int | None
+    noise_seed: int | None
+    draw: int | None
+    price_per_hour: float | None
+    plain: bool
+
+
 def simulate_run(
     folder: Path,
     workload: Workload,
@@ -51,6 +64,20 @@ def simulate_run(
     spec: EngineSpec,
     told_by: str = "",
     force: bool = False,
+    **circumstances: Unpack[Circumstances],
+) -> RunRecord:
+    """As simulate_into(), and write the record. force: replace one that is there."""
+    with new_run(folder, heads(workload), force) as run:
+        simulate_into(run, workload, profile, spec, told_by, **circumstances)
+    return read_run(folder)
+
+
+def simulate_into(
+    run: RunSink,
+    workload: Workload,
+    profile: Profile,
+    spec: EngineSpec,
+    told_by: str = "",
     speed_of: Sequence[Manifest] = (),
     host_link: float | None = None,
     max_in_flight: int | None = None,
@@ -58,8 +85,8 @@ def simulate_run(
     draw: int | None = None,
     price_per_hour: float | None = None,
     plain: bool = False,
-) -> RunRecord:
-    """Simulate a workload with a profile's step times and write its record. KV blocks default to the profile's.
+) -> None:
+    """Simulate a workload with a profile's step times. KV blocks default to the profile's.
 
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
     told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
@@ -81,7 +108,7 @@ def simulate_run(
     scheduler = build(spec, cost=ProfileCost(profile), load=load_class, tokens_of=None if plain else truth.placeholders)
     check_servable(workload, [scheduler])
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
-    recorded = RecordedScheduler(scheduler, truth.placeholders)
+    recorded = RecordedScheduler(scheduler, truth.placeholders) if run.keeps_log else None
     factor = 1.0
     if speed_of:
         profile, factor = at_speed_of(profile, speed_of)
@@ -90,53 +117,50 @@ def simulate_run(
     cost = ProfileCost(profile)
     outside = OutsideHull(cost)
     noise = None if noise_seed is None else StepNoise.of(profile, noise_seed, "step noise 0 0")
-    with new_run(folder, heads(workload), force) as run:
+    ended_at = 0
 
-        def log() -> None:
+    def log() -> None:
+        if recorded is not None:
             for line in recorded.lines():
                 run.log(line)
 
-        ended_at = 0
-
-        def tell(receipt: StepReceipt) -> None:
-            nonlocal ended_at
-            ended_at = receipt.delivered_at
-            outside.add(receipt)
-            run.step(receipt)
-            log()
-
-        def tell_quiet(steps: QuietSteps) -> None:
-            nonlocal ended_at
-            ended_at = steps.delivered_ats[-1]
-            outside.add_quiet(steps)
-            run.quiet_steps(steps)
-            log()
-
-        rejected = stream(
-            sender, truth, recorded, cost, tell, sent=run.sent, plain=plain, tell_quiet=tell_quiet, noise=noise
-        )
+    def tell(receipt: StepReceipt) -> None:
+        nonlocal ended_at
+        ended_at = receipt.delivered_at
+        outside.add(receipt)
+        run.step(receipt)
         log()
-        manifest = Manifest(
-            world="simulated",
-            engine=engine_identity(spec, told_by, scheduler),
-            workload=workload_identity(workload),
-            model=profile.model,
-            profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
-            seed=noise_seed,
-            conditions={
-                "outside_hull": outside.share(),
-                "profile_probe_ms": (profile.probe or {}).get("ms"),
-                "step_times_scaled_by": factor,
-                "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
-                **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
-                **({} if draw is None else {"coefficients_of_draw": draw}),
-                **({} if price_per_hour is None else {"price_per_hour": price_per_hour}),
-            },
-            unvalidated=unvalidated(profile, scheduler.config),
-        )
-        rentals = None if price_per_hour is None else [Rental(price_per_hour, ended_at)]
-        run.finish(manifest, rejected, unsent(sender), rentals=rentals)
-    return read_run(folder)
+
+    def tell_quiet(steps: QuietSteps) -> None:
+        nonlocal ended_at
+        ended_at = steps.delivered_ats[-1]
+        outside.add_quiet(steps)
+        run.quiet_steps(steps)
+        log()
+
+    driven = recorded or scheduler
+    rejected = stream(sender, truth, driven, cost, tell, sent=run.sent, plain=plain, tell_quiet=tell_quiet, noise=noise)
+    log()
+    manifest = Manifest(
+        world="simulated",
+        engine=engine_identity(spec, told_by, scheduler),
+        workload=workload_identity(workload),
+        model=profile.model,
+        profile=ProfileIdentity(name=profile.name, sha256=profile_sha256),
+        seed=noise_seed,
+        conditions={
+            "outside_hull": outside.share(),
+            "profile_probe_ms": (profile.probe or {}).get("ms"),
+            "step_times_scaled_by": factor,
+            "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
+            **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
+            **({} if draw is None else {"coefficients_of_draw": draw}),
+            **({} if price_per_hour is None else {"price_per_hour": price_per_hour}),
+        },
+        unvalidated=unvalidated(profile, scheduler.config),
+    )
+    rentals = None if price_per_hour is None else [Rental(price_per_hour, ended_at)]
+    run.finish(manifest, rejected, unsent(sender), rentals=rentals)
 
 
 def execute_run(

@@ -146,7 +146,10 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request, sampling: Any = None) -> None:
-        """sampling: what the runner understands (realexec.sampling.Sampling); None: the runner's default."""
+        """The scheduler hears of requests in the order in which they are submitted.
+
+        sampling: what the runner understands (realexec.sampling.Sampling); None: the runner's default.
+        """
         with self._lock:
             self._arrivals.append(_Arrival(request, sampling))
         self._told.set()
@@ -240,7 +243,7 @@ class Engine:
             self._told.clear()
         for request_id in aborts:
             self._scheduler.abort(request_id, self._clock())
-        for request, sampling in sorted(arrivals, key=lambda arrival: arrival.request.request_id):
+        for request, sampling in arrivals:
             now = self._clock()
             try:
                 if sampling is not None:

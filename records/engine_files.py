@@ -18,6 +18,7 @@ from records.step_rows import StepRows, split_quiet
 from serving.schedule.contract import QuietSteps, StepReceipt
 
 STEPS_A_ROW_GROUP = 4096
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
 
 
@@ -60,7 +61,7 @@ class EngineFiles:
             self._table.write_table(self._steps.take())
 
     def log(self, line: Mapping[str, Any]) -> None:
-        self._log.write(json.dumps({**self.name, **line}, separators=(",", ":"), allow_nan=False) + "\n")
+        self._log.write(_to_json({**self.name, **line}) + "\n")
         self.num_lines += 1
         if line["type"] == "add":
             self._added.add(line["request"]["request_id"])

@@ -113,10 +113,9 @@ def new_run(
 
 
 class RunWriter:
-    """step() and log() in order for each engine, as often as there is something to tell; then finish(), once.
+    """A RunSink whose files are whole after finish()."""
 
-    engine, everywhere: its number, as new_engine() gave it; 0 where there is only one.
-    """
+    keeps_log = True
 
     def __init__(self, folder: Path, requests: RequestRows, fleet: bool) -> None:
         self._folder = folder
@@ -134,39 +133,29 @@ class RunWriter:
         self._files.close()
 
     def new_engine(self, replica: int, life: int) -> int:
-        """An engine starts. life: how often that replica has been started before. Returns its number."""
         steps = StepRows(self._requests.row, replica, life)
         files = EngineFiles(self._folder, steps, {"replica": replica, "life": life} if self._fleet else {})
         self._engines.append(self._files.enter_context(files))
         return len(self._engines) - 1
 
     def sent(self, request: Request) -> None:
-        """Its client sent it, at its arrival time."""
         self._requests.sent(request.request_id, request.arrival_time)
 
     def placed(self, request_id: str, replica: int) -> None:
-        """A router gave it to a replica."""
         self._requests.placed(request_id, replica)
 
     def lost(self, request_id: str) -> None:
-        """The engine that had it has failed."""
         self._requests.lost(request_id)
 
     def step(self, receipt: StepReceipt, engine: int = 0, moved: Collection[str] = ()) -> None:
-        """A step that ran. moved: who ended there, but goes on on another engine.
-
-        Errors: InvariantError if it names a request that is not among those of the run.
-        """
         self._engines[engine].step(receipt)
         self._requests.add(receipt, engine, moved)
 
     def quiet_steps(self, steps: QuietSteps, engine: int = 0) -> None:
-        """Steps that ran, and in which nothing happened but decodes."""
         self._engines[engine].quiet_steps(steps)
         self._requests.add_quiet(steps, engine)
 
     def log(self, line: Mapping[str, Any], engine: int = 0) -> None:
-        """A line of the replay log (inputs.py)."""
         self._engines[engine].log(line)
 
     def finish(
@@ -177,7 +166,6 @@ class RunWriter:
         fleet: Mapping[str, Any] | None = None,
         rentals: Sequence[Rental] | None = None,
     ) -> None:
-        """rejected, unsent: id -> reason. fleet, rentals: see summarize_run(). manifest.files is filled in here."""
         folder, engines = self._folder, self._engines
         for engine in engines:
             engine.finish()

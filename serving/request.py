@@ -123,3 +123,8 @@ class RequestState:
     @property
     def num_output(self) -> int:
         return len(self.token_ids) - self.prompt_len
+
+    @property
+    def has_last_token_in_flight(self) -> bool:
+        """Whether a step in flight samples the token at which this output ends by its length."""
+        return self.num_tokens >= self.end_at and len(self.token_ids) < self.num_tokens

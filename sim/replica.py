@@ -1,7 +1,7 @@
 """One simulated engine: the loop of realexec/engine.py, with a cost model in place of hardware.
 
-Ties: order.py. What arrives at the very moment a step ends is seen by the next one; what arrives together is taken in
-order of request id.
+Ties: order.py. What arrives at the very moment a step ends is seen by the next one. What arrived during a step is taken
+in order of arrival, what arrived at one instant in order of request id.
 
 With two steps in flight (vLLM's async scheduling, v1/engine/core.py, step_with_batch_queue) the next step is scheduled
 while one executes; the device executes them one after the other, and the oldest is completed first.
@@ -10,6 +10,7 @@ while one executes; the device executes them one after the other, and the oldest
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +82,12 @@ class Replica:
         self._ahead: Ahead | None = None  # while it sleeps
         self._wake = env.event()
         self._endings = Endings(truth)
-        self._inbox: list[Request] = []
+        self._inbox: list[tuple[int, str, Request]] = []  # with the instant when it came
         self._arrived = env.event()
         self._process = env.process(self._run_until_stopped())
 
     def submit(self, request: Request) -> None:
-        self._inbox.append(request)
+        self._inbox.append((int(self._env.now), request.request_id, request))
         if self._ahead is not None:
             self._ahead.keep(max(1, self._ahead.begun_before(int(self._env.now))))
             self._wake_at_end(self._ahead)
@@ -249,11 +250,11 @@ class Replica:
     def _take_arrivals(self) -> None:
         if not self._inbox:
             return
-        for request in sorted(self._inbox, key=lambda r: r.request_id):
+        for _, request_id, request in sorted(self._inbox, key=itemgetter(0, 1)):
             try:
                 self._scheduler.add(request, self.now)
             except RequestError as error:
-                self._refused(request.request_id, str(error))
+                self._refused(request_id, str(error))
         self._inbox.clear()
 
     def _new_input(self, wake_at: int | None) -> simpy.Event:

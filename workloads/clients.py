@@ -90,7 +90,7 @@ class Clients:
         return max(first[0], self._seats[0]) if self._seats else None
 
     def due(self, now: int) -> list[Request]:
-        """What is sent up to now and was not yet, in order of id.
+        """What is sent up to now and was not yet, in order of arrival time and id.
 
         A request's arrival time is the instant that next_at() stated, so a world that asks late can tell by how much.
         """
@@ -101,7 +101,7 @@ class Clients:
         while (at := self.next_at()) is not None and at <= now:
             sent.append(self._send(at))
         if len(sent) > 1:
-            sent.sort(key=lambda request: request.request_id)
+            sent.sort(key=lambda request: (request.arrival_time, request.request_id))
         return sent
 
     def ended(self, request_id: str, at: int) -> None:

@@ -59,18 +59,23 @@ class Truth:
         overrun: tokens by which a step that was scheduled before the end was known may go beyond it; nobody gets them.
         """
         answers: list[tuple[int, ...]] = []
-        for i, (request_id, samples) in enumerate(zip(plan.request_ids, plan.samples, strict=True)):
+        output_len, first_placeholder = self._output_len, self._first_placeholder
+        columns = zip(plan.request_ids, plan.samples, plan.starts, plan.num_tokens, plan.prompt_lens, strict=True)
+        for i, (request_id, samples, start, num_tokens, prompt_len) in enumerate(columns):
             if not samples:
                 answers.append(())
                 continue
-            index = plan.starts[i] + plan.num_tokens[i] - plan.prompt_lens[i]
-            if 0 <= index - self._output_len.get(request_id, index + 1) < overrun:
+            index = start + num_tokens - prompt_len
+            before_last = output_len.get(request_id, 0) - 1 - index
+            if before_last > 0 and index >= 0 and sampled is None:  # most tokens of most simulations
+                answers.append((first_placeholder[request_id] + index,))
+            elif 0 < -before_last <= overrun and request_id in output_len:
                 answers.append((EOS_TOKEN_ID,))
-                continue
-            own = self.placeholder(request_id, index) if sampled is None else sampled[i]
-            if own is None:
-                raise InvariantError(f"step {plan.step_id}: nothing was sampled for {request_id}")
-            answers.append((self.token(request_id, index, own),))
+            else:
+                own = self.placeholder(request_id, index) if sampled is None else sampled[i]
+                if own is None:
+                    raise InvariantError(f"step {plan.step_id}: nothing was sampled for {request_id}")
+                answers.append((self.token(request_id, index, own),))
         return answers
 
     def _last(self, request_id: str, index: int) -> int:

@@ -110,7 +110,10 @@ class Timekeeper:
                 if track.first_host < 0:
                     track.first_host = receipt.host_at
                 track.last_host = receipt.host_at
-                track.token_times.extend([receipt.delivered_at] * accepted)
+                if accepted == 1:
+                    track.token_times.append(receipt.delivered_at)
+                else:
+                    track.token_times.extend([receipt.delivered_at] * accepted)
         for request_id in outcome.finished:
             _catch_up(tracks[request_id])
             if request_id not in moved:

@@ -58,7 +58,7 @@ class Draft:
         for state in running[i : i + most]:
             start = state.num_computed
             end = start + 1
-            if end != state.num_tokens:
+            if end != state.num_tokens or (end >= state.end_at and state.has_last_token_in_flight):
                 break
             if end > state.capacity:
                 if not pool.num_free:

@@ -260,7 +260,9 @@ class Scheduler:
             token_ids.extend(new)
             if publishes and state.num_computed >= state.publish_at:
                 self._pool.publish(state, state.num_computed - (state.num_tokens - len(token_ids)))
-            if new and (len(token_ids) >= state.milestone or new[0] in state.stop_ids):
+            if new and (
+                (state.num_tokens >= state.milestone and len(token_ids) >= state.milestone) or new[0] in state.stop_ids
+            ):
                 self._reached(state, tally)
 
     def _wrong_tokens(self, plan: Plan, tokens: Sequence[tuple[int, ...]]) -> InvariantError:

@@ -251,6 +251,18 @@ def test_aborts_are_told_before_arrivals() -> None:
     assert kinds == [("add", False), ("abort", False), ("add", False)]
 
 
+def test_requests_are_taken_in_the_order_in_which_they_are_submitted() -> None:
+    """While a step runs, whatever their ids are."""
+    with Driven(max_num_seqs=1) as it:
+        it.engine.submit(asked("m", max_tokens=1000))
+        it.read_until(lambda: it.tokens.get("m", 0) >= 2)
+        it.engine.abort("m")
+        for name in ("z", "a", "k"):
+            it.engine.submit(asked(name, max_tokens=1))
+        it.finish()
+    assert it.finished == ["z", "a", "k"]
+
+
 def test_the_models_own_tokens_end_an_output() -> None:
     with Driven() as it:
         it.engine.submit(asked("stops", stop_token_ids=(9,)))  # FakeRunner samples nothing else

@@ -2,11 +2,14 @@
 
 import random
 
+import pytest
+
 from serving.metrics.timeline import timelines
 from serving.request import Request
 from serving.schedule.engine import build_scheduler
+from sim.client_clock import Given
 from sim.scripted import ScriptedCost
-from sim.simulate import simulate
+from sim.simulate import simulate, stream
 from workloads.truth import Truth
 from workloads.workload import Workload, WorkloadRequest, materialize
 
@@ -55,6 +58,23 @@ def test_arrivals_of_one_instant_enter_in_order_of_id() -> None:
     requests = list(reversed(materialize(load)))
     result = simulate(requests, Truth(load), build_scheduler("vllm"), ScriptedCost(execute=5))
     assert story(result.receipts) == [(7, 12, {"r00": 1, "r01": 1, "r02": 1})]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_arrivals_during_a_step_enter_in_order_of_arrival(plain: bool) -> None:
+    """One seat, a step of 100; r3 came before r1 and r2, which came together."""
+    load = Workload("late", tuple(WorkloadRequest(f"r{i}", at, 1, 1, 1) for i, at in enumerate((0, 30, 30, 10))))
+    order: list[str] = []
+    scheduler = build_scheduler("vllm", settings={"max_num_seqs": 1})
+    stream(
+        Given(sorted(materialize(load), key=lambda r: (r.arrival_time, r.request_id))),
+        Truth(load),
+        scheduler,
+        ScriptedCost(execute=100),
+        lambda receipt: order.extend(receipt.plan.request_ids),
+        plain=plain,
+    )
+    assert order == ["r0", "r3", "r1", "r2"]
 
 
 def test_an_idle_engine_takes_its_time_to_wake_up_and_then_takes_all_that_has_come() -> None:

@@ -40,16 +40,15 @@ class Mixed:
         in_flight = step.config.async_scheduling
         i = 0
         while i < len(running) and step.budget > 0:
-            if not in_flight:
-                i = step.decode(i, step.budget, publishes=True)
-                if i == len(running) or step.budget == 0:
-                    return
+            i = step.decode(i, step.budget, publishes=True)
+            if i == len(running) or step.budget == 0:
+                return
             state = running[i]
             i += 1
             n = state.num_tokens - state.num_computed
             if n > 1:
                 n = self._chunk(step, state, n, threshold)
-            if in_flight and _last_token_in_flight(state):
+            if in_flight and state.has_last_token_in_flight:
                 n = 0
             if n == 0:
                 continue
@@ -124,8 +123,3 @@ class Mixed:
         if taken > pool.num_free or not guard.admits(state, held, taken, pool.num_free):
             return None
         return Offer(hits, n, held)
-
-
-def _last_token_in_flight(state: RequestState) -> bool:
-    """Whether a step in flight samples the token at which this output ends by its length."""
-    return len(state.token_ids) < state.num_tokens and state.num_tokens >= state.end_at
