@@ -27,6 +27,7 @@ from lab.commands import (
     serve,
     simulate,
     trace,
+    whatif,
     workload,
 )
 from serving.errors import ServetwinError
@@ -52,6 +53,7 @@ app.command(compare.compare)
 app.command(explain.explain)
 app.command(trace.trace)
 app.command(difference.difference)
+app.command(whatif.whatif)
 app.command(check.check)
 app.command(replay.replay)
 app.command(parity.parity)

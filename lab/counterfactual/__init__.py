@@ -1,0 +1,1 @@
+"""A recorded run, simulated again with something changed: the same requests, the same chance."""
