@@ -8,9 +8,10 @@ A run is a folder with
                         enable_chunked_prefill, enable_prefix_caching, block_size, num_gpu_blocks, data_parallel_size
 
 What config.json does not say is as the profile's engine was measured. Prompts share nothing: the files have no tokens.
+A "model", or a "tensor_parallel_size", that is not the profile's is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Inputs:
     """A run to be predicted. settings: of the engine, as its config says. max_in_flight: the client's cap.
 
     replicas: engines that share the requests in turn and take each step together. engine_clock: whether instants are
-    the engine's own, from a request's arrival there to its tokens on the host.
+    the engine's own, from when it takes a request in, between two steps, to tokens on the host. model, tensor_parallel:
+    as it states them; None: it does not.
     """
 
     name: str
@@ -56,14 +58,19 @@ class Inputs:
     max_in_flight: int | None
     replicas: int
     engine_clock: bool
+    model: str | None = None
+    tensor_parallel: int | None = None
 
 
 def predict(profile: Profile, runs: "list[Inputs]", spec: EngineSpec) -> pd.DataFrame:
     """Rows of run, metric, n, mean, p50, p90, p99, lo, hi; seconds. spec: of the engine, under each run's own settings.
 
-    Step times take their means. lo, hi: 95 % interval of the mean, from simulations with up to MOST_DRAWS of the
-    profile's draws of its coefficients: what calibration left uncertain, no step noise; nan with fewer than two draws.
+    Step times take their means. lo, hi: 95 % interval of one run's mean, from MOST_DRAWS simulations at most, each with
+    another of the profile's draws of its coefficients, and with step noise, where it has these; nan where it has
+    neither. Errors: MeasurementError for a run that is not one of this profile's engine.
     """
+    for inputs in runs:
+        _refuse_another_engine(profile, inputs)
     return pd.DataFrame([row for inputs in runs for row in _rows(profile, inputs, spec)])
 
 
@@ -89,7 +96,35 @@ def read_run(place: Path) -> Inputs:
         max_in_flight=most_in_flight(config),
         replicas=int(flat(config).get("data_parallel_size") or 1),
         engine_clock="engine" in str(config.get("clock", "")),
+        model=_maybe_text(flat(config).get("model")),
+        tensor_parallel=_maybe_whole(flat(config).get("tensor_parallel_size")),
     )
+
+
+def _maybe_text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _maybe_whole(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _refuse_another_engine(profile: Profile, inputs: Inputs) -> None:
+    """Where one of the two does not state a thing, nothing is known against it."""
+    own = profile.model.get("name")
+    if own and inputs.model and not _same_model(str(own), inputs.model):
+        raise MeasurementError(f"{inputs.name}: a run of {inputs.model}; profile {profile.name} is one of {own}")
+    devices, split = (profile.hardware or {}).get("count"), inputs.tensor_parallel
+    if devices and split and devices not in (split, split * inputs.replicas):
+        raise MeasurementError(
+            f"{inputs.name}: tensor_parallel_size is {split}; profile {profile.name} is one of {devices} devices"
+        )
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whoever published it; a variant of it ("-Instruct") has the same shape."""
+    short, long = sorted((name.rstrip("/").rpartition("/")[2].lower() for name in (one, other)), key=len)
+    return long == short or long.startswith(f"{short}-")
 
 
 def _rows(profile: Profile, inputs: Inputs, spec: EngineSpec) -> "list[dict[str, Any]]":
@@ -99,8 +134,8 @@ def _rows(profile: Profile, inputs: Inputs, spec: EngineSpec) -> "list[dict[str,
     if most is None:
         longest = max(r.prompt_len + r.output_len for r in inputs.workload.requests)
         own = replace(own, settings={**own.settings, "max_model_len": longest + 1})
-    fitted = _times(profile, inputs, own)
-    drawn = [_times(profile.drawn(k), inputs, own) for k in range(min(len(profile.draws), MOST_DRAWS))]
+    fitted = _times(profile, None, inputs, own)
+    drawn = [_times(*chance, inputs, own) for chance in _chances(profile)]
     rows = []
     for metric in metrics:
         values = fitted[metric].dropna()
@@ -117,23 +152,33 @@ def _rows(profile: Profile, inputs: Inputs, spec: EngineSpec) -> "list[dict[str,
     return rows
 
 
-def _times(profile: Profile, inputs: Inputs, spec: EngineSpec) -> pd.DataFrame:
+def _chances(profile: Profile) -> Iterator[tuple[Profile, int | None]]:
+    """The profile with one of its draws, and a seed of step noise."""
+    has_noise = any(noise.quantiles for noise in profile.residual.values())
+    count = min(len(profile.draws), MOST_DRAWS) if profile.draws else MOST_DRAWS * has_noise
+    for k in range(count):
+        yield profile.drawn(k) if profile.draws else profile, k if has_noise else None
+
+
+def _times(profile: Profile, noise_seed: int | None, inputs: Inputs, spec: EngineSpec) -> pd.DataFrame:
     """A column a metric, in seconds; a row a request."""
     if inputs.replicas > 1:
-        return _in_lockstep(profile, inputs, spec)
-    outcome = simulated(profile, inputs.workload, spec, max_in_flight=inputs.max_in_flight)
+        return _in_lockstep(profile, noise_seed, inputs, spec)
+    outcome = simulated(profile, inputs.workload, spec, max_in_flight=inputs.max_in_flight, noise_seed=noise_seed)
     if outcome.refused:
         request_id, why = next(iter(outcome.refused.items()))
         raise MeasurementError(f"{inputs.name}: {len(outcome.refused)} requests are refused; {request_id}: {why}")
     table = outcome.requests.rename(columns=lambda name: name.removesuffix("_s"))
     if inputs.engine_clock:
-        table["ttft"] -= table["return"]
-        table["e2e"] -= table["return"]
+        table["ttft"] -= table["return"] + table["to_engine"]
+        table["e2e"] -= table["return"] + table["to_engine"]
+        table["queue"] -= table["to_engine"]
     return table
 
 
-def _in_lockstep(profile: Profile, inputs: Inputs, spec: EngineSpec) -> pd.DataFrame:
+def _in_lockstep(profile: Profile, noise_seed: int | None, inputs: Inputs, spec: EngineSpec) -> pd.DataFrame:
     from calibration.kernel_profile.lockstep import in_lockstep
+    from sim.noise import StepNoise
 
     if not inputs.engine_clock or inputs.max_in_flight is not None:
         raise MeasurementError(
@@ -142,14 +187,15 @@ def _in_lockstep(profile: Profile, inputs: Inputs, spec: EngineSpec) -> pd.DataF
         )
     pool = {"num_blocks": profile.kv.num_blocks, "block_size": profile.kv.block_size}
     own = replace(spec, settings={**pool, **spec.settings})
-    told = in_lockstep(profile, inputs.workload, own, inputs.replicas).set_index("request_id")
-    arrived = pd.Series({r.request_id: r.arrival_time / 1e9 for r in inputs.workload.requests})
+    noise = None if noise_seed is None else StepNoise.of(profile, noise_seed, "step noise 0 0")
+    told = in_lockstep(profile, inputs.workload, own, inputs.replicas, noise).set_index("request_id")
+    taken = told["queued_s"]
     return pd.DataFrame(
         {
-            "ttft": told["first_s"] - arrived,
+            "ttft": told["first_s"] - taken,
             "tpot": (told["last_s"] - told["first_s"]) / (told["output_tokens"] - 1).where(told["output_tokens"] > 1),
-            "e2e": told["last_s"] - arrived,
-            "queue": told["scheduled_s"] - arrived,
+            "e2e": told["last_s"] - taken,
+            "queue": told["scheduled_s"] - taken,
             "sched_to_first": told["first_s"] - told["scheduled_s"],
         }
     )

@@ -22,9 +22,11 @@ SETTINGS = {
     "enable_chunked_prefill": "enable_chunked_prefill",
     "enable_prefix_caching": "enable_prefix_caching",
     "block_size": "block_size",
-    "num_gpu_blocks": "num_blocks",
 }
 """A key of config.json, or of one of its PARTS -> the engine's setting."""
+POOL = "num_gpu_blocks"
+NULL_BLOCKS = 1
+"""Of a pool, which vLLM keeps for itself (v1/core/block_pool.py, null_block)."""
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -49,7 +51,10 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of the engine, as far as it says."""
     told = flat(config)
-    return {ours: told[theirs] for theirs, ours in SETTINGS.items() if told.get(theirs) is not None}
+    settings = {ours: told[theirs] for theirs, ours in SETTINGS.items() if told.get(theirs) is not None}
+    if told.get(POOL) is not None:
+        settings["num_blocks"] = int(told[POOL]) - NULL_BLOCKS
+    return settings
 
 
 def most_in_flight(config: Mapping[str, Any]) -> int | None:

@@ -20,6 +20,7 @@ from serving.request import Request
 from serving.schedule.contract import Plan, Snapshot, StepReceipt
 from serving.schedule.engine import EngineSpec, build
 from serving.schedule.scheduler import Scheduler
+from sim.noise import StepNoise
 from workloads.truth import Truth
 from workloads.workload import Workload, requests_of
 
@@ -66,8 +67,10 @@ class _Replica:
 COLUMNS = ("queued_s", "scheduled_s", "first_s", "last_s", "output_tokens", "preemptions")
 
 
-def in_lockstep(profile: Profile, workload: Workload, spec: EngineSpec, replicas: int) -> pd.DataFrame:
-    """Simulate so many replicas of a profile made for one of them.
+def in_lockstep(
+    profile: Profile, workload: Workload, spec: EngineSpec, replicas: int, noise: StepNoise | None = None
+) -> pd.DataFrame:
+    """Simulate so many replicas of a profile made for one of them. noise: of the step of all, as of its slowest part.
 
     Returns a row a request, in order of arrival, with the clock of the engine: request_id and COLUMNS.
     """
@@ -77,16 +80,16 @@ def in_lockstep(profile: Profile, workload: Workload, spec: EngineSpec, replicas
     for i, request in enumerate(requests_of(workload)):
         served_by[request.request_id] = engines[i % replicas]
         engines[i % replicas].arriving.append(request)
-    _run(engines, cost, truth)
+    _run(engines, cost, truth, noise)
     rows = {request_id: engine.row(request_id) for request_id, engine in served_by.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
     return table.rename_axis("request_id").reset_index()
 
 
-def _run(engines: list[_Replica], cost: CostModel, truth: Truth) -> None:
+def _run(engines: list[_Replica], cost: CostModel, truth: Truth, noise: StepNoise | None) -> None:
     """As sim/replica.py has it for one: schedule, launch behind what executes, complete the oldest."""
     in_flight: deque[_Step] = deque()
-    most, now, free_at = engines[0].scheduler.max_in_flight, 0, 0
+    most, now, free_at, num_steps = engines[0].scheduler.max_in_flight, 0, 0, 0
     while True:
         plans = [engine.plan(now) for engine in engines]
         shapes = [features(plan) for plan in plans if plan is not None]
@@ -94,7 +97,11 @@ def _run(engines: list[_Replica], cost: CostModel, truth: Truth) -> None:
             snapshots, schedule_at = [engine.scheduler.snapshot() for engine in engines], now
             now += max(map(cost.schedule_time, shapes))
             launch_at = max(now, free_at)
-            free_at = launch_at + max(map(cost.execute_time, shapes))
+            execute, slowest = max((cost.execute_time(shape), shape) for shape in shapes)
+            if noise is not None:
+                execute = round(execute * noise.factor(num_steps, slowest))
+            num_steps += 1
+            free_at = launch_at + execute
             in_flight.append(_Step(plans, snapshots, shapes, schedule_at, launch_at, free_at))
             if len(in_flight) < most:
                 continue

@@ -22,15 +22,16 @@ def predict(
     """Predict runs from their inputs alone: arrivals, lengths, settings of the engine.
 
     Writes a row a run and metric: ttft, tpot, e2e, and where the clock is the engine's queue and sched_to_first; n,
-    mean, p50, p90, p99, and lo, hi of the mean's 95 % interval (from the profile's draws); seconds. What config.json
-    says of the engine comes first, then what is given here, then what the profile was measured with.
+    mean, p50, p90, p99, and lo, hi of the 95 % interval of the run's mean (from the profile's draws of its coefficients
+    and its step noise); seconds. What config.json says of the engine comes first, then what is given here, then what
+    the profile was measured with.
 
     Example: servetwin predict --profile h100-qwen3-14b-vllm runs/ --out predictions.csv
     """
     from calibration.predict import predict as predict_runs
     from calibration.predict import read_runs
     from calibration.shipped import find_profile
-    from lab.as_measured import as_measured
+    from lab.as_measured import as_measured, told
     from lab.console import print_json, say
     from records.atomic import check_parent, write_file
     from serving.errors import ConfigError
@@ -43,7 +44,11 @@ def predict(
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; give another --out, or --force to replace it")
     found = find_profile(profile)
-    table = predict_runs(found, read_runs(folder), as_measured(engine.given(), found.engine))
+    runs = read_runs(folder)
+    spec = as_measured(engine.given(), found.engine)
+    if taken := told(engine.given(), spec, found):
+        say(f"{taken}; what config.json says comes before these")
+    table = predict_runs(found, runs, spec)
     write_file(out, table.to_csv(index=False, float_format="%.6g").encode())
     if json:
         print_json({"unit": "seconds", "rows": table.astype(object).where(table.notna(), None).to_dict("records")})
