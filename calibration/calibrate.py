@@ -1,9 +1,10 @@
 """From a warm engine to a profile: measure designed batches and served requests in turn, fit, check on held-out runs.
 
 All that is measured runs as it will online: same loop, same threads, load generator and consumer alive. First a pilot,
-each batch of a grid once, and a saturated run, for capacity. They say which steps the workload will run, and which
-batches tell most about those (experiment.py). These are measured in rounds, between runs that serve requests at several
-loads. All times are put on one speed, divided by what the probe took around them, because the machine drifts.
+each batch of a grid once, and requests that are all there at once, for capacity. They say which steps the workload will
+run, and which batches tell most about those (experiment.py). These are measured in rounds, between runs that serve
+requests at several loads. All times are put on one speed, divided by what the probe took around them, because the
+machine drifts.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pandas as pd
 from calibration.fit import EXECUTE, fit, predict
 from calibration.fitted import SATURATED, Told, chosen, profile_of, quick, together, warm
 from calibration.measuring.batches import CONTINUED, BatchShape, drawn, fits, grid, plan_of
+from calibration.measuring.capacity import capacity_of
 from calibration.measuring.experiment import mean_variance, picks
 from calibration.measuring.region import region
 from calibration.measuring.session import Session
@@ -75,18 +77,19 @@ def calibrate(
     pilot = session.designed("pilot", shapes, cycle(order), pilot_s, RATE_BEFORE_CAPACITY, len(shapes), progress)
     guess = _guess_rate(fit(EXECUTE, warm(pilot), "execute_ms", relative=True), traffic, config)
 
-    say("a saturated run, for capacity")
+    say("requests that are all there at once, for capacity")
     wanted = max(40, round(guess * SATURATED_SHARE * budget_s))
-    saturated, served = session.served(SATURATED, "vllm", None, wanted)
-    capacity, wake_ups = served.saturated_rate(), served.wake_ups()
+    saturated, burst = session.served(SATURATED, "vllm", None, wanted)
+    wake_ups = burst.wake_ups()
     spent = (PILOT_SHARE + SATURATED_SHARE) * budget_s
     progress(spent)
-    told = Told(runner, config, capacity, traffic, wake_ups, runner.probe_host_link())
+    told = Told(runner, config, guess, traffic, wake_ups, runner.probe_host_link())
     known = together([pilot, saturated], SERVED)
     first = profile_of(told, known, quick(known))
+    told = replace(told, capacity=capacity_of(first, config, traffic, burst, seed))
 
     designed_s = DESIGNED_SHARE * budget_s
-    shapes, picked, promise = _experiment(first, config, traffic, capacity, designed_s, shapes, pilot, seed)
+    shapes, picked, promise = _experiment(first, config, traffic, told.capacity, designed_s, shapes, pilot, seed)
     say(f"{len(ROUNDS)} rounds: {len(picked)} batches that tell most of this traffic, then requests; {promise}")
     runs = [pilot, saturated]
     Random(seed).shuffle(picked)
@@ -94,7 +97,7 @@ def calibrate(
     served_s = budget_s * (1 - PILOT_SHARE - SATURATED_SHARE - DESIGNED_SHARE) / len(ROUNDS)
     waiting = cycle(picked)
     for k, (served_run, (preset, load)) in enumerate(zip(SERVED, ROUNDS, strict=True)):
-        rate = load * capacity
+        rate = load * told.capacity
 
         def passed(seconds: float, spent: float = spent) -> None:
             progress(spent + seconds)

@@ -18,6 +18,7 @@ from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import build_scheduler
+from workloads.workload import Workload
 
 PROBES_AVERAGED = 5
 LARGEST_DISTURBED_SHARE = 0.5
@@ -88,10 +89,9 @@ class Session:
         workload = self._traffic.draw(rate, requests, self._next_seed())
         scheduler = build_scheduler(preset, settings=asdict(self._config))
         receipts = self._execute(workload, scheduler, watched)
-        arrivals = {r.request_id: r.arrival_time for r in workload.requests}
         rows = self._rows(run, receipts, watched, others)
         rows["after_idle"] = rows["complete_ms"].isna().shift(1, fill_value=True)
-        return rows, Served(receipts, arrivals)
+        return rows, Served(receipts, workload)
 
     def _next_seed(self) -> int:
         self._runs += 1
@@ -119,29 +119,20 @@ class Session:
 
 
 class Served:
-    """What only requests show: how fast the engine can serve, and how fast it wakes up.
+    """What only requests show. receipts: of the steps, in order."""
 
-    receipts: of the steps; arrivals: request id -> nanoseconds.
-    """
-
-    def __init__(self, receipts: Sequence[StepReceipt], arrivals: dict[str, int]) -> None:
-        self._receipts = receipts
-        self._arrivals = arrivals
-
-    def saturated_rate(self) -> float:
-        """Requests per second while more wait than fit: the rate of finishing, from the 20th to the 80th percent."""
-        finished = sorted(r.host_at for r in self._receipts for _ in r.outcome.finished)
-        low, high = len(finished) // 5, len(finished) * 4 // 5
-        return (high - low) / ((finished[high] - finished[low]) / 1e9)
+    def __init__(self, receipts: list[StepReceipt], workload: Workload) -> None:
+        self.receipts = receipts
+        self.workload = workload
 
     def wake_ups(self) -> list[int]:
         """Nanoseconds from an arrival at an idle engine to its call of schedule()."""
-        found = []
-        for before, receipt in zip([None, *self._receipts], self._receipts, strict=False):
+        found, arrivals = [], {r.request_id: r.arrival_time for r in self.workload.requests}
+        for before, receipt in zip([None, *self.receipts], self.receipts, strict=False):
             admitted = [a.request_id for a in receipt.plan.admitted]
             if not admitted or (before is not None and _has_work(before)):
                 continue
-            arrived = min(self._arrivals[request_id] for request_id in admitted)
+            arrived = min(arrivals[request_id] for request_id in admitted)
             if before is None or arrived > before.delivered_at:
                 found.append(receipt.schedule_at - arrived)
         return found
