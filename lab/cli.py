@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 
 from lab.commands import (
     calibrate,
+    capacity,
     check,
     compare,
     decisions,
@@ -54,6 +55,7 @@ app.command(explain.explain)
 app.command(trace.trace)
 app.command(difference.difference)
 app.command(whatif.whatif)
+app.command(capacity.capacity)
 app.command(check.check)
 app.command(replay.replay)
 app.command(parity.parity)

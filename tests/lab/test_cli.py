@@ -13,29 +13,6 @@ from lab.cli import run
 from records.profile import write_profile
 from tests.records.test_profile import PROFILE
 
-HELP_VERBS = (
-    "gpu-check",
-    "serve",
-    "model get",
-    "model show",
-    "demo",
-    "workload make",
-    "workload compose",
-    "workload convert",
-    "workload describe",
-    "workload fit",
-    "workload export",
-    "calibrate",
-    "simulate",
-    "execute",
-    "compare",
-    "difference",
-    "replay",
-    "parity",
-    "decisions",
-    "parts",
-)
-
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -155,13 +132,6 @@ def test_without_torch_the_real_engine_is_blocked_and_simulation_is_not(here, ca
     assert "pip install 'servetwin[real]'" in capsys.readouterr().err
     assert run(["calibrate", "--out", "x.json"]) == 3
     assert simulate("sim") == 0
-
-
-@pytest.mark.parametrize("verb", HELP_VERBS)
-def test_help_names_units_and_an_example(verb, capsys) -> None:
-    assert run([*verb.split(), "--help"]) == 0
-    told = capsys.readouterr().out
-    assert "Example:" in told
 
 
 def test_a_step_outside_the_measured_batches_is_counted(here, capsys) -> None:
