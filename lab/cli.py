@@ -25,6 +25,7 @@ from lab.commands import (
     parts,
     predict,
     replay,
+    report,
     serve,
     simulate,
     trace,
@@ -52,6 +53,7 @@ app.command(gpu_check.gpu_check)
 app.command(predict.predict)
 app.command(compare.compare)
 app.command(explain.explain)
+app.command(report.report)
 app.command(trace.trace)
 app.command(difference.difference)
 app.command(whatif.whatif)

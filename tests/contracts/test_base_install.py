@@ -15,8 +15,9 @@ IMPORT_NAME = {
     "prometheus-client": "prometheus_client",
     "import-linter": "importlinter",
     "pytest-timeout": "pytest_timeout",
+    "pyyaml": "yaml",
 }
-STUBS = {"pandas-stubs", "scipy-stubs"}
+STUBS = {"pandas-stubs", "scipy-stubs", "types-PyYAML"}
 REAL_WITHOUT_TORCH = (
     "realexec.compute",
     "realexec.engine",
@@ -117,8 +118,10 @@ def test_base_modules_import_without_the_extras(repo: Path, project: dict) -> No
 def test_every_import_is_declared(module: Module, project: dict) -> None:
     """What only comes along with another package is gone when that one drops it, as jinja2 with torch."""
     allowed = {*sys.stdlib_module_names, *PACKAGES, *import_names(project["dependencies"])}
-    if module.name.partition(".")[0] in {"realexec", "calibration", "lab"}:
-        extras = project["optional-dependencies"]
+    package, extras = module.name.partition(".")[0], project["optional-dependencies"]
+    if package in {"realexec", "calibration", "lab"}:
         allowed |= import_names(extras["real"]) | import_names(extras["models"])
+    if package == "lab":
+        allowed |= set().union(*(import_names(extras[name]) for name in extras.keys() - {"dev", "notebooks"}))
     unknown = module.imported_roots() - allowed
     assert not unknown, f"{module.path} imports {', '.join(sorted(unknown))}, which pyproject.toml does not ask for"
