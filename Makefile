@@ -5,6 +5,7 @@
 # make bench     what a scheduler step costs, in microseconds
 # make bench-simulators   servetwin beside DynoSim and sched-sim, which are installed apart; TRACE= as in demo
 # make bench-engines   the real engine beside vLLM, transformers and llama.cpp, which are installed apart (minutes, 5 GB)
+# make bench-sweep   1,000 runs of 1,000 requests on two cores: minutes
 # make bench-steps   how even a server's steps are
 # make clients   vLLM bench, AIPerf, GuideLLM and openai against the server; disconnects, slow sockets (GB to install)
 # make fuzz      schemathesis against the server: 2,000 examples a route, three seeds; about an hour
@@ -33,7 +34,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo truth fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
+.PHONY: help setup demo truth fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-sweep bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -106,6 +107,9 @@ bench-simulators: compiled
 	    venv=".venv-rivals/$${rival%%:*}"; [ -x "$$venv/bin/python" ] || { "$(PYTHON)" -m venv "$$venv" && \
 	    "$$venv/bin/pip" install -qq --disable-pip-version-check "$${rival#*:}"; } || exit 1; done
 	@$(BIN)/python benchmarks/simulators.py $(if $(TRACE),--trace "$(TRACE)")
+
+bench-sweep: setup
+	@PYTHONPATH=. $(BIN)/python benchmarks/sweep_speed.py
 
 bench-engines: setup
 	@vllm=.venv-rivals/vllm; [ -x $$vllm/bin/python ] || { "$(PYTHON)" -m venv $$vllm && \

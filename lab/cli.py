@@ -28,6 +28,7 @@ from lab.commands import (
     report,
     serve,
     simulate,
+    sweep,
     trace,
     whatif,
     workload,
@@ -57,6 +58,7 @@ app.command(report.report)
 app.command(trace.trace)
 app.command(difference.difference)
 app.command(whatif.whatif)
+app.command(sweep.sweep)
 app.command(capacity.capacity)
 app.command(check.check)
 app.command(replay.replay)

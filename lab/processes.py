@@ -12,6 +12,8 @@ from multiprocessing.connection import wait
 
 from serving.errors import ConfigError, RecordError
 
+GO_ON = "start the same command again"
+
 
 def cores() -> int:
     """That this process may use."""
@@ -31,8 +33,7 @@ def processes(workers: int) -> Iterator[Executor]:
         yield pool
     except BrokenProcessPool as error:
         raise RecordError(
-            "a process that simulates died (was it killed, or out of memory?); start the same command again; fewer "
-            "--workers take less memory"
+            f"a worker died (was it killed, or out of memory?); {GO_ON}; fewer --workers take less memory"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -25,7 +25,7 @@ UNITS = re.compile(
 
 
 def test_all_of_them_are_found() -> None:
-    assert {("demo",), ("simulate",), ("workload", "make"), ("whatif",), ("capacity",)} <= set(COMMANDS)
+    assert {("demo",), ("simulate",), ("workload", "make"), ("whatif",), ("sweep",)} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
