@@ -16,6 +16,7 @@ from lab.commands import (
     compare,
     decisions,
     demo,
+    diagnose,
     difference,
     execute,
     explain,
@@ -58,6 +59,7 @@ app.command(report.report)
 app.command(trace.trace)
 app.command(difference.difference)
 app.command(whatif.whatif)
+app.command(diagnose.diagnose)
 app.command(sweep.sweep)
 app.command(capacity.capacity)
 app.command(check.check)
