@@ -1,5 +1,6 @@
 # make demo      a small run end to end; TRACE=, OUT= and SEED= are passed on when given
 # make truth     how far simulations are from this machine: both models, four loads, two policies, five repeats; an hour
+# make sweep     calibrate, sweep six engines in simulation, run the best two and the worst on this machine; four minutes
 # make fidelity  do both worlds rank policies alike? Nine policies, two loads, three repeats; twenty minutes
 # make test      everything CI checks: lint, types, layers, notebooks, unit tests
 # make bench     what a scheduler step costs, in microseconds
@@ -34,7 +35,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo truth fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-sweep bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
+.PHONY: help setup demo truth sweep fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-sweep bench-steps clients fuzz soak compiled test-compiled oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -65,6 +66,14 @@ demo: setup
 truth: setup
 	@$(BIN)/servetwin demo --model 15m --budget 60 --seconds 12 --loads 0.5 0.7 0.85 0.95 --engines sarathi vllm/sjf --repeats 5
 	@$(BIN)/servetwin demo --model 110m --budget 60 --seconds 40 --loads 0.5 0.7 0.85 0.95 --engines sarathi --repeats 5
+
+# A new folder a call: nothing is replaced.
+sweep: setup
+	@n=1; while [ -e runs/sweep-$$n ]; do n=$$((n + 1)); done; at=runs/sweep-$$n; mkdir -p $$at && \
+	$(BIN)/servetwin calibrate --model 15m --budget 40 --out $$at/profile.json && \
+	sed "s|../../profile.json|profile.json|" docs/examples/sweep-15m.yaml > $$at/sweep.yaml && \
+	$(BIN)/servetwin sweep $$at/sweep.yaml --out $$at/sweep && \
+	$(BIN)/servetwin check $$at/sweep --top 2 --repeats 3 --out $$at/check --figures $$at/figures
 
 fidelity: setup
 	@$(BIN)/servetwin demo --model 15m --budget 60 --seconds 15 --loads 0.85 1.1 --repeats 3 --predictor 'noisy(error=0.3)' \
@@ -170,7 +179,7 @@ lock:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	"$(PYTHON)" -m venv "$$tmp/venv" && "$$tmp/venv/bin/pip" install -qq pip-tools && \
 	cp pyproject.toml requirements.lock "$$tmp" && \
-	(cd "$$tmp" && venv/bin/pip-compile -q --extra real --extra models --extra dev --extra notebooks --strip-extras --allow-unsafe --no-header --no-emit-options \
+	(cd "$$tmp" && venv/bin/pip-compile -q --extra real --extra models --extra dev --extra notebooks --extra search --extra report --strip-extras --allow-unsafe --no-header --no-emit-options \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line \
 	    --output-file=requirements.lock pyproject.toml) && \
 	{ sed '/^$$/q' requirements.lock; \

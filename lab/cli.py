@@ -21,6 +21,7 @@ from lab.commands import (
     execute,
     explain,
     gpu_check,
+    laws,
     model,
     parity,
     parts,
@@ -63,6 +64,7 @@ app.command(diagnose.diagnose)
 app.command(sweep.sweep)
 app.command(capacity.capacity)
 app.command(check.check)
+app.command(laws.laws)
 app.command(replay.replay)
 app.command(parity.parity)
 app.command(decisions.decisions)

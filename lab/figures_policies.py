@@ -16,6 +16,9 @@ from lab.figures_captions import policy_caption
 from lab.figures_style import BLUE, GRID, RED
 from lab.paper import WIDTH_IN, Width, name_panel, save, style
 
+WIDE = 20
+"""Greatest mean over the least from which an axis is logarithmic."""
+
 
 def policy_figure(path: Path, rankings: Sequence[Ranking], paper: Width | None = None) -> Path:
     """A panel a statistic, a line a policy, the best measured on top, each world with its interval."""
@@ -64,8 +67,13 @@ def _panel(axis: Axes, ranking: Ranking, paper: Width | None) -> None:
     small = None if paper else 8
     axis.set_yticks(list(places), [score.engine for score in ranking.scores], fontsize=small)
     axis.set_ylim(len(ranking.scores) - 0.5, -0.5)
-    axis.set_xlim(left=0)
-    measured_in = f"{ranking.metric.upper()} {ranking.statistic} [ms]"
+    means = [mean for score in ranking.scores for mean in (score.measured, score.simulated)]
+    is_wide = min(means) > 0 and max(means) > WIDE * min(means)
+    if is_wide:
+        axis.set_xscale("log")
+    else:
+        axis.set_xlim(left=0)
+    measured_in = f"{ranking.metric.upper()} {ranking.statistic} [ms{', log' if is_wide else ''}]"
     axis.set_xlabel(measured_in if paper else f"{measured_in}; shaded: best simulated", fontsize=small)
     axis.grid(axis="x", **GRID)
     if paper is None:

@@ -1,4 +1,4 @@
-"""What servetwin check prints: the laws of a run record as a table, and as one JSON object."""
+"""What servetwin laws prints: the laws of a run record as a table, and as one JSON object."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -108,7 +108,7 @@ def run_server(asked: Serving) -> None:
         serve(app, service, limits, listener, lambda: print(line, flush=True))
         if recorder is not None and asked.record is not None:
             recorder.write(asked.record, _manifest(asked, ready, profile), asked.force)
-            say(f"{asked.record}: the run record; see it with servetwin check {asked.record}")
+            say(f"{asked.record}: the run record; see it with servetwin laws {asked.record}")
 
 
 @dataclass

@@ -51,7 +51,7 @@ def test_async_scheduling_leaves_a_record_that_obeys_every_law_and_replays(workl
     steps = record.steps
     assert (steps["schedule_s"][1:].to_numpy() < steps["host_s"][:-1].to_numpy()).mean() > 0.5, "nothing overlapped"
     assert replay(record, scheduler_of).equal
-    assert run(["check", "real"]) == 0
+    assert run(["laws", "real"]) == 0
 
 
 def test_ctrl_c_leaves_no_process_and_no_record(workload) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lab.commands.check import check
+from lab.commands.laws import laws
 from lab.fleet_runs import simulate_fleet
 from lab.runs import simulate_run
 from records.cost_terms import CostTerms
@@ -237,9 +237,9 @@ def test_rest_while_somebody_waits_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command(crowded: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(crowded.folder) == 0
+    assert laws(crowded.folder) == 0
     assert capsys.readouterr().out.endswith("every law holds\n")
-    assert check(crowded.folder, json=True) == 0
+    assert laws(crowded.folder, json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["holds"]
     assert told["world"] == "simulated"
@@ -251,10 +251,10 @@ def test_the_command_where_a_law_is_broken(
 ) -> None:
     damaged = copied(crowded, tmp_path, "steps.parquet", with_value("kv_free", 5, one_more))
     monkeypatch.setattr("records.run.read_run", lambda folder: damaged)
-    assert check(tmp_path) == 1
+    assert laws(tmp_path) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("kv: 1 of ")
     assert "; first, step 5: kv_tokens_stored" in lines[-2]
     assert lines[-1] == f"{tmp_path}: broken: kv"
-    assert check(tmp_path, json=True) == 1
+    assert laws(tmp_path, json=True) == 1
     assert not json.loads(capsys.readouterr().out)["holds"]
