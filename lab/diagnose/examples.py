@@ -37,13 +37,13 @@ def _vllm(**settings: object) -> EngineSpec:
 
 
 def _peak(**settings: object) -> Example:
-    evening = "diurnal(amplitude=0.9, period_s=60)"
-    drawn = synthesize(name="evening", rate=6.0, num_requests=450, seed=1, arrivals=evening, lengths="azure-conv")
+    evening = "diurnal(amplitude=0.9, period_s=50)"
+    drawn = synthesize(name="evening", rate=6.0, num_requests=300, seed=1, arrivals=evening, lengths="azure-conv")
     return Example(drawn, H100, _vllm(max_num_batched_tokens=8192, **settings))
 
 
 def _idle_memory() -> Example:
-    drawn = synthesize(name="patient", rate=1.2, num_requests=150, seed=1, lengths="azure-conv")
+    drawn = synthesize(name="patient", rate=1.2, num_requests=100, seed=1, lengths="azure-conv")
     accept_long_answers = tuple(replace(r, max_tokens=4096) for r in drawn.requests)
     return Example(
         Workload("patient", accept_long_answers),
@@ -53,7 +53,7 @@ def _idle_memory() -> Example:
 
 
 def _other_runtime() -> Example:
-    drawn = synthesize(name="chats", rate=5.0, num_requests=300, seed=1, lengths="azure-conv")
+    drawn = synthesize(name="chats", rate=5.0, num_requests=150, seed=1, lengths="azure-conv")
     return Example(
         drawn, H100, _vllm(), EngineSpec("nano-vllm", settings={"max_model_len": LONGEST, "max_num_seqs": 256})
     )

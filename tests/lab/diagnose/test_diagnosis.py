@@ -33,7 +33,7 @@ def profile() -> Profile:
     return find_profile(Path(RTX))
 
 
-def drawn(rate: float = 1.5, requests: int = 120, arrivals: str = "poisson", lengths: str = "azure-conv") -> Workload:
+def drawn(rate: float = 1.5, requests: int = 70, arrivals: str = "poisson", lengths: str = "azure-conv") -> Workload:
     return synthesize(name="drawn", rate=rate, num_requests=requests, seed=3, arrivals=arrivals, lengths=lengths)
 
 
@@ -144,11 +144,11 @@ def test_shares_and_own_prefill_add_up_to_ttft(tmp_path: Path) -> None:
 
 
 def test_other_names_and_a_second_time_give_the_same_verdict(tmp_path: Path) -> None:
-    load = drawn(rate=1.6)
+    load = drawn(rate=1.6, requests=40)
     renamed = Workload("renamed", tuple(replace(r, request_id=f"x{i:03}") for i, r in enumerate(load.requests)))
-    first = diagnosed(tmp_path / "a", load, num_blocks=700)
-    again = diagnosed(tmp_path / "b", load, num_blocks=700)
-    other = diagnosed(tmp_path / "c", renamed, num_blocks=700)
+    first = diagnosed(tmp_path / "a", load, num_blocks=500)
+    again = diagnosed(tmp_path / "b", load, num_blocks=500)
+    other = diagnosed(tmp_path / "c", renamed, num_blocks=500)
     for found in (again, other):
         assert (found.mean.name, found.tail.name) == (first.mean.name, first.tail.name)
         assert found.mean.seconds == first.mean.seconds

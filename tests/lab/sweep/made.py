@@ -1,10 +1,13 @@
 """Sweeps that the tests are made of, and how they are started."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+
+import pytest
 
 from lab.cli import run
 from lab.sweep.cells import Cell, CellMaker, design
@@ -12,6 +15,7 @@ from lab.sweep.pool import Workers
 from lab.sweep.read_spec import read_spec
 from lab.sweep.task import Task, Told, compute
 
+LONG = pytest.mark.skipif(os.environ.get("SWEEPS") != "full", reason="minutes: SWEEPS=full, or make sweeps-full")
 NOISY = "rtx4090-llama-3.1-8b-vllm"
 """A shipped profile whose steps scatter."""
 SMALL = f"""\
@@ -30,6 +34,8 @@ BROKEN = """\
 from dataclasses import dataclass
 
 from serving.schedule.policies.fcfs import Fcfs
+
+LONG = pytest.mark.skipif(os.environ.get("SWEEPS") != "full", reason="minutes: SWEEPS=full, or make sweeps-full")
 
 
 @dataclass

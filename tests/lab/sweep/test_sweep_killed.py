@@ -15,7 +15,7 @@ from time import monotonic, sleep
 import pytest
 
 from lab.sweep.results import read_sweep
-from tests.lab.sweep.made import FINAL, NUM_RUNS, SMALL, files, start, write
+from tests.lab.sweep.made import FINAL, LONG, NUM_RUNS, SMALL, files, start, write
 
 # A shell starts what runs in its background with interrupts ignored; a sweep of the tests must hear them.
 PROGRAM = (
@@ -60,7 +60,7 @@ def _runs(out: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((out / "runs").glob("*.json"))}
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=[LONG, pytest.mark.timeout(3600)])])
 def test_killed_at_random_moments(repo: Path, tmp_path: Path, kills: int) -> None:
     file = write(tmp_path)
     began = monotonic()

@@ -1,6 +1,6 @@
 """What the rule for seeds does where the truth is known: cells whose values are drawn around means of our own.
 
-The table of docs/decisions/70-sweeps.md: `pytest -s -m slow tests/lab/sweep/test_until_rule.py`.
+The table of docs/decisions/70-sweeps.md: `make sweeps-full`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from lab.sweep.cells import Cell
 from lab.sweep.ranking import best_of, paired
 from lab.sweep.seeds import next_runs
 from lab.sweep.spec import Seeds, Until
-from tests.lab.sweep.made import SMALL, cells_of
+from tests.lab.sweep.made import LONG, SMALL, cells_of
 
 COMMON, OWN, HALF_WIDTH = 0.3, 0.05, 0.02
 """Standard deviations of what cells have in common under a seed, and of each cell's own; shares of the best mean."""
@@ -64,7 +64,7 @@ def _holds(cell: Mapping[int, float], best: Mapping[int, float], difference: flo
     return found.interval.low <= difference <= found.interval.high
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("times", [10, pytest.param(500, marks=[LONG, pytest.mark.timeout(1800)])])
 def test_what_the_rule_does(tmp_path: Path, times: int) -> None:
     cells = cells_of(tmp_path, SMALL.replace("rate: [20, 60]", "rate: 60").replace("[4, 64]", "[1, 2, 3, 4]"))
     runs: dict[tuple[Sequence[float], bool], float] = {}
