@@ -35,8 +35,6 @@ from dataclasses import dataclass
 
 from serving.schedule.policies.fcfs import Fcfs
 
-LONG = pytest.mark.skipif(os.environ.get("SWEEPS") != "full", reason="minutes: SWEEPS=full, or make sweeps-full")
-
 
 @dataclass
 class Broken(Fcfs):
