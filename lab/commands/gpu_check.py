@@ -22,7 +22,8 @@ def gpu_check(
     Example: servetwin gpu-check --out gpu-check/
     """
     from lab.console import print_json
-    from lab.gpu_check import report, run_checks
+    from lab.gpu_check.folder import run_checks
+    from lab.gpu_check.report import report
 
     results = run_checks(out)
     if json:
