@@ -22,7 +22,7 @@ from calibration.measuring.batches import CONTINUED, BatchShape, drawn, fits, gr
 from calibration.measuring.capacity import capacity_of
 from calibration.measuring.experiment import mean_variance, picks
 from calibration.measuring.region import region
-from calibration.measuring.session import Session
+from calibration.measuring.session import Session, check_machine
 from calibration.measuring.traffic import AZURE_CONVERSATION, Traffic
 from records.cost_terms import CostTerms
 from records.profile import Profile
@@ -109,6 +109,7 @@ def calibrate(
         spent += designed_s + served_s
         progress(spent)
     samples = together(runs, SERVED)
+    check_machine(samples)
     say("fit: which form predicts whole runs best, and how sure its coefficients are")
     execution = chosen(samples, seed)
     error = (execution.held_out or {}).get("error", 0.0)

@@ -8,7 +8,8 @@ from lab.console import progress, say
 from records.atomic import check_parent
 from records.cost_terms import CostTerms, Overlap, Term
 from records.json_values import JsonObject
-from records.profile import Profile, write_profile
+from records.profile import Profile, write_profile, write_samples
+from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 
 
@@ -20,12 +21,20 @@ def calibrate_to(
     seed: int,
     traffic: Traffic = AZURE_CONVERSATION,
 ) -> Profile:
-    """Measure, fit, and write the profile with its samples beside it."""
+    """Measure, fit, and write the profile with its samples beside it.
+
+    Errors: MeasurementError; where the machine was not fit to be measured, what was measured is kept all the same.
+    """
     from calibration.calibrate import calibrate  # needs what measuring needs
+    from calibration.measuring.session import RefusedError
 
     check_parent(out)
-    with progress("measuring the engine", budget_s, "s") as advance:
-        result = calibrate(runner, config, budget_s, seed, traffic, say, advance)
+    try:
+        with progress("measuring the engine", budget_s, "s") as advance:
+            result = calibrate(runner, config, budget_s, seed, traffic, say, advance)
+    except RefusedError as refused:
+        kept = write_samples(out, refused.samples)
+        raise MeasurementError(f"{refused}; what was measured is in {out.with_name(kept.name)}") from refused
     return write_profile(out, result.profile, result.samples)
 
 

@@ -83,7 +83,7 @@ def _on_gpu(
     if num_blocks is None and compute.kv_gib is not None:
         num_blocks = blocks_in(compute.kv_gib * GIB, shape, block_size, name)
     if num_blocks is None:
-        num_blocks = fitting_blocks(model, block_size, max_tokens, max_seqs)
+        num_blocks = fitting_blocks(model, block_size, max_tokens, max_seqs, graphs=compute.cuda_graphs)
     cache = KVCache(shape, num_blocks, block_size, config.num_host_blocks, dtype=dtype, device=device)
     executor = GpuExecutor(model, cache, max_tokens, max_seqs, graphs=compute.cuda_graphs)
     return Runner(shape, executor, sampling=sampling)

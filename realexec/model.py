@@ -35,6 +35,10 @@ class Model:
 
         token_ids, positions [T] and sample_rows [S] int64, on the device; attention has begun this batch.
         """
+        return self.logits(self.hidden(token_ids, positions, attention), sample_rows)
+
+    def hidden(self, token_ids: Tensor, positions: Tensor, attention: StoresAndAttends) -> Tensor:
+        """[rows, H], normed, the first T of which are the tokens'."""
         ops, eps, hidden_size = self.ops, self.shape.rms_norm_eps, self.shape.hidden_size
         tokens, rows = len(token_ids), ops.rows(len(token_ids))
         residual, normed = ops.empty("residual", rows, hidden_size), ops.empty("normed", rows, hidden_size)
@@ -47,7 +51,7 @@ class Model:
             for part in ops.chunks(rows, 2 * self.shape.intermediate_size):
                 ops.add_rms_norm(layer.output(attended[part]), residual[part], layer.post_norm, eps, normed[part])
                 ops.add_rms_norm(self._mlp(layer, normed[part]), residual[part], next_norm, eps, normed[part])
-        return self._logits(normed, sample_rows)
+        return normed
 
     def probe(self) -> None:
         """A fixed piece of work like a small decode step, without attention: no KV is read or written."""
@@ -67,7 +71,7 @@ class Model:
                     self._mlp(layer, normed[part])
             for samples in sample_counts:
                 normed = self.ops.empty("normed", samples, hidden_size).zero_()
-                self._logits(normed, torch.arange(samples, device=self.ops.device))
+                self.logits(normed, torch.arange(samples, device=self.ops.device))
 
     def _attend(
         self, index: int, layer: "_Layer", normed: Tensor, positions: Tensor, attention: StoresAndAttends
@@ -100,7 +104,8 @@ class Model:
         self.ops.silu_mul(gate_up, activated)
         return layer.down(activated)
 
-    def _logits(self, normed: Tensor, sample_rows: Tensor) -> Tensor:
+    def logits(self, normed: Tensor, sample_rows: Tensor) -> Tensor:
+        """Of hidden states' rows; see forward()."""
         samples, vocab = len(sample_rows), self.shape.vocab_size
         rows = self.ops.rows(samples) if samples else 0
         sampling = self.ops.empty("sampling", rows, self.shape.hidden_size)

@@ -187,15 +187,19 @@ def write_profile(path: Path, profile: Profile, samples: pd.DataFrame | None = N
     Errors: RecordError where the place cannot be written.
     """
     if samples is not None:
-        buffer = BytesIO()
-        pq.write_table(pa.Table.from_pandas(samples, preserve_index=False), buffer, compression="zstd")
-        data = buffer.getvalue()
-        place = path.with_name(f"{path.stem}.samples.parquet")
-        write_file(place, data)
-        identity = SampleFile(name=place.name, sha256=sha256(data).hexdigest())
-        profile = profile.model_copy(update={"samples": identity})
+        profile = profile.model_copy(update={"samples": write_samples(path, samples)})
     write_file(path, profile.to_json())
     return profile
+
+
+def write_samples(path: Path, samples: pd.DataFrame) -> SampleFile:
+    """Beside a profile of this path. Errors: RecordError where the place cannot be written."""
+    buffer = BytesIO()
+    pq.write_table(pa.Table.from_pandas(samples, preserve_index=False), buffer, compression="zstd")
+    data = buffer.getvalue()
+    place = path.with_name(f"{path.stem}.samples.parquet")
+    write_file(place, data)
+    return SampleFile(name=place.name, sha256=sha256(data).hexdigest())
 
 
 def read_profile(path: Path) -> Profile:

@@ -143,18 +143,28 @@ def _has_work(receipt: StepReceipt) -> bool:
     return snapshot.num_running + snapshot.num_waiting - len(receipt.outcome.finished) > 0
 
 
+class RefusedError(MeasurementError):
+    """The machine was too busy, or changed its speed too much, for any fit to mean something. samples: as they are."""
+
+    def __init__(self, text: str, samples: pd.DataFrame) -> None:
+        super().__init__(text)
+        self.samples = samples
+
+
 def check_machine(rows: pd.DataFrame) -> float:
-    """Slowest over fastest probe of a session. Errors: MeasurementError where no fit would mean anything."""
+    """Slowest over fastest probe of a session. Errors: RefusedError."""
     slowest, fastest = rows["probe_ms"].max(), rows["probe_ms"].min()
-    if slowest / fastest > LARGEST_DRIFT:
-        raise MeasurementError(
-            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same work took "
-            f"{fastest:.2f} to {slowest:.2f} ms); stop other programs, or wait, and run again"
-        )
     share, others = float(rows["disturbed"].mean()), float(rows["others"].mean())
-    if share > LARGEST_DISTURBED_SHARE:
-        raise MeasurementError(
-            f"{share:.0%} of the steps were disturbed: other programs had {others:.2f} of a processor on "
-            f"average; stop them, and run again"
+    wrong = []
+    if slowest / fastest > LARGEST_DRIFT:
+        wrong.append(
+            f"the machine changed speed by {slowest / fastest:.2f} times while it was measured (the same work took "
+            f"{fastest:.2f} to {slowest:.2f} ms)"
         )
+    if share > LARGEST_DISTURBED_SHARE:
+        wrong.append(
+            f"{share:.0%} of the steps were disturbed: other programs had {others:.2f} of a processor on average"
+        )
+    if wrong:
+        raise RefusedError(f"{', and '.join(wrong)}; stop other programs, or wait, and run again", rows)
     return float(slowest / fastest)

@@ -15,18 +15,18 @@ MEMORY_SHARE = 0.9
 """Of the device's memory, for everything; as vLLM and nano-vLLM take by default."""
 
 
-def fitting_blocks(model: Model, block_size: int, max_tokens: int, max_seqs: int) -> int:
-    """What is left of the device's memory after others, the weights and the largest step. Errors: ConfigError where
-    that is not one block.
+def fitting_blocks(model: Model, block_size: int, max_tokens: int, max_seqs: int, *, graphs: bool) -> int:
+    """What is left of the device's memory after others, the weights, and steps up to the largest. Errors: ConfigError
+    where that is not one block.
     """
     device = model.ops.device
-    torch.cuda.reset_peak_memory_stats(device)
-    held = torch.cuda.memory_allocated(device)
-    _run_largest_steps(model, block_size, max_tokens, max_seqs)
-    for_steps = torch.cuda.max_memory_allocated(device) - held
-    gc.collect()
-    torch.cuda.empty_cache()
+    _empty_caches()
     free, total = torch.cuda.mem_get_info(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_reserved(device)
+    _run_largest_steps(model, block_size, max_tokens, max_seqs, graphs)
+    for_steps = torch.cuda.max_memory_reserved(device) - held
+    _empty_caches()
     room = int(total * MEMORY_SHARE) - (total - free) - for_steps
     blocks = room // (model.shape.kv_bytes_per_token(model.ops.dtype.itemsize) * block_size)
     if blocks < 1:
@@ -37,9 +37,14 @@ def fitting_blocks(model: Model, block_size: int, max_tokens: int, max_seqs: int
     return blocks
 
 
-def _run_largest_steps(model: Model, block_size: int, max_tokens: int, max_seqs: int) -> None:
+def _run_largest_steps(model: Model, block_size: int, max_tokens: int, max_seqs: int, graphs: bool) -> None:
     """With just enough KV, which counts as the steps' own: the estimate errs on the safe side."""
     blocks = max(-(-max_tokens // block_size), max_seqs) + 1
     cache = KVCache(model.shape, blocks, block_size, dtype=model.ops.dtype, device=model.ops.device)
-    executor = GpuExecutor(model, cache, max_tokens, max_seqs, graphs=False)
+    executor = GpuExecutor(model, cache, max_tokens, max_seqs, graphs=graphs)
     Runner(model.shape, executor).warm_up(max_tokens, max_seqs)
+
+
+def _empty_caches() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()

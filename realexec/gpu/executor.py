@@ -11,7 +11,7 @@ from torch import Tensor
 
 from realexec.compute import name_of
 from realexec.gpu.attention import TritonAttention
-from realexec.gpu.graphs import DecodeGraphs
+from realexec.gpu.graphs import Bucket, Forward, StepGraphs, capturing
 from realexec.gpu.layout import PADDING_SLOT, DeviceStep, Layout, StepBuffer
 from realexec.gpu.sampler import GpuSampler
 from realexec.kv_cache import KVCache
@@ -25,12 +25,21 @@ PROBE_SEQS = 8
 
 
 class GpuExecutor:
-    """Steps of up to max_tokens tokens of max_seqs sequences. graphs: decode steps are replayed as CUDA graphs, which
-    warm_up() captures.
+    """Steps of up to max_tokens tokens of max_seqs sequences. graphs: steps are padded to buckets and replayed as CUDA
+    graphs, which warm_up() captures. capture: in place of what captures them; see StepGraphs.
     """
 
-    def __init__(self, model: Model, cache: KVCache, max_tokens: int, max_seqs: int, *, graphs: bool) -> None:
-        if graphs and model.ops.device.type != "cuda":
+    def __init__(
+        self,
+        model: Model,
+        cache: KVCache,
+        max_tokens: int,
+        max_seqs: int,
+        *,
+        graphs: bool,
+        capture: Callable[[Forward], Forward] | None = None,
+    ) -> None:
+        if graphs and capture is None and model.ops.device.type != "cuda":
             raise ConfigError(f"CUDA graphs need a CUDA device, not {model.ops.device}; switch them off")
         self.cache = cache
         self._model = model
@@ -43,7 +52,8 @@ class GpuExecutor:
         self._sampler = GpuSampler(model.ops.device)
         self._sampled = torch.empty(0, dtype=torch.int64, device=model.ops.device)  # by the step before
         self._wants_graphs = graphs
-        self._graphs: DecodeGraphs | None = None
+        self._capture = capture
+        self._graphs: StepGraphs | None = None
 
     def conditions(self) -> dict[str, object]:
         ops = self._model.ops
@@ -69,26 +79,32 @@ class GpuExecutor:
 
     def warm_up(self, max_tokens: int, max_samples: int) -> None:
         if self._wants_graphs and self._graphs is None:
-            self._graphs = DecodeGraphs(self._max_seqs, self._empty, self._decode)
+            sizes = self._max_tokens, self._max_seqs, self._table_width
+            with torch.inference_mode():
+                self._graphs = StepGraphs(*sizes, self._empty, self._padded, self._capture or capturing())
 
     def probe(self) -> None:
         size = min(PROBE_SEQS, self._max_seqs)
-        self._empty(size)
-        self._decode(size).sum().item()  # which waits
+        bucket = self._graphs.bucket(size, size) if self._graphs else None
+        bucket = bucket or Bucket(Layout(size, size, size, self._table_width), is_decode=True)
+        self._empty(bucket)
+        logits = self._graphs.replay(bucket) if self._graphs else self._padded(bucket)
+        logits.sum().item()  # which waits
 
     def _tokens(self, inputs: StepInputs) -> Tensor:
         """[S], on the device."""
         batch = inputs.batch
         tokens, seqs, samples = len(inputs.token_ids), len(batch.context_lens), len(inputs.sample_rows)
         is_decode = tokens == seqs
-        bucket = self._graphs.bucket(seqs) if self._graphs and is_decode else None
-        if bucket:
-            layout = self._decodes(bucket)
-        else:
-            layout = Layout(tokens, seqs, samples, _table_width(batch.block_tables.shape[1]))
+        bucket = self._graphs.bucket(tokens, seqs) if self._graphs else None
+        layout = bucket.layout if bucket else Layout(tokens, seqs, samples, _table_width(batch.block_tables.shape[1]))
         step = self._buffer.put(inputs, layout, is_decode)
         self._fill_in(inputs.awaited, step)
-        logits = self._graphs.replay(bucket)[:samples] if self._graphs and bucket else self._forward(step)
+        if self._graphs and bucket:
+            found = self._graphs.replay(bucket)
+            logits = found[:samples] if is_decode else self._model.logits(found, step.sample_rows[:samples])
+        else:
+            logits = self._model.logits(self._hidden(step), step.sample_rows)
         return self._sampler(logits, inputs, step)
 
     def _fill_in(self, awaited: Awaited, step: DeviceStep) -> None:
@@ -97,21 +113,20 @@ class GpuExecutor:
             known_now = self._sampled.index_select(0, step.awaited_places[:count])
             step.token_ids.index_copy_(0, step.awaited_rows[:count], known_now)
 
-    def _forward(self, step: DeviceStep) -> Tensor:
+    def _hidden(self, step: DeviceStep) -> Tensor:
         self._attention.begin(step)
-        return self._model.forward(step.token_ids, step.positions, step.sample_rows, self._attention)
+        return self._model.hidden(step.token_ids, step.positions, self._attention)
 
-    def _decodes(self, size: int) -> Layout:
-        return Layout(size, size, size, self._table_width)
+    def _padded(self, bucket: Bucket) -> Tensor:
+        """Of the step that lies in the buffer: logits of a decode step, hidden states of another."""
+        step = self._buffer.views(bucket.layout, bucket.is_decode)
+        hidden = self._hidden(step)
+        return self._model.logits(hidden, step.sample_rows) if bucket.is_decode else hidden
 
-    def _decode(self, size: int) -> Tensor:
-        """Of the decode step that lies in the buffer."""
-        return self._forward(self._buffer.views(self._decodes(size), is_decode=True))
-
-    def _empty(self, size: int) -> None:
-        """Put a decode step of padding alone there: it stores nothing and reads no KV."""
-        step = self._buffer.views(self._decodes(size), is_decode=True)
-        for array in (step.token_ids, step.positions, step.context_lens, step.sample_rows):
+    def _empty(self, bucket: Bucket) -> None:
+        """Put a step of padding alone there: it stores nothing and reads no KV."""
+        step = self._buffer.views(bucket.layout, bucket.is_decode)
+        for array in (step.token_ids, step.positions, step.query_starts, step.context_lens, step.sample_rows):
             array.zero_()
         step.slots.fill_(PADDING_SLOT)
 

@@ -12,6 +12,7 @@ import torch
 import triton
 
 from realexec.gpu.executor import GpuExecutor
+from realexec.gpu.graphs import Forward
 from realexec.kv_cache import KVCache
 from realexec.model import Model
 from realexec.ops.triton_gpu import TritonOps
@@ -48,17 +49,23 @@ def small_shape(qk_norm: bool = False, head_dim: int = 64) -> ModelShape:
 def compare_engines(
     device: torch.device, requests: int, most_output: int, seed: int, *, qk_norm: bool, graphs: bool
 ) -> Agreement:
-    """In float32. Both runners execute each plan; the CPU's tokens go on, so that one difference stays one."""
+    """In float32. Both runners execute each plan; the CPU's tokens go on, so that one difference stays one. graphs: on
+    a device as CUDA graphs, interpreted padded like them.
+    """
     shape = small_shape(qk_norm)
     weights = random_weights(shape, seed)
     sizes = CONFIG.num_blocks, CONFIG.block_size, CONFIG.num_host_blocks
     cpu = Runner.on_cpu(shape, *sizes[:2], num_host_blocks=CONFIG.num_host_blocks, seed=seed)
     cache = KVCache(shape, *sizes, device=device)
     model = Model(shape, weights, TritonOps(torch.float32, device))
-    executor = GpuExecutor(model, cache, CONFIG.max_num_batched_tokens, CONFIG.max_num_seqs, graphs=graphs)
+    capture = None if device.type == "cuda" else _launched_again
+    largest = CONFIG.max_num_batched_tokens, CONFIG.max_num_seqs
+    executor = GpuExecutor(model, cache, *largest, graphs=graphs, capture=capture)
     gpu = Runner(shape, executor)
     if device.type == "cuda":  # interpreted, it would take longer than all else
-        gpu.warm_up(CONFIG.max_num_batched_tokens, CONFIG.max_num_seqs)
+        gpu.warm_up(*largest)
+    else:
+        executor.warm_up(*largest)
     scheduler = build_scheduler("vllm", settings=asdict(CONFIG))
     for request, sampling in mixed_requests(requests, most_output, seed):
         scheduler.add(request, 0)
@@ -78,6 +85,10 @@ def compare_engines(
         different += sum(a != b for a, b in zip(one, other, strict=True))
         preempted += len(plan.preempted)
     return Agreement(steps, tokens, different, preempted)
+
+
+def _launched_again(forward: Forward) -> Forward:
+    return forward
 
 
 def mixed_requests(count: int, most_output: int, seed: int) -> list[tuple[Request, Sampling]]:
@@ -101,7 +112,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     found = [
-        compare_engines(torch.device("cpu"), 4, 7, seed, qk_norm=qk_norm, graphs=False)
+        compare_engines(torch.device("cpu"), 4, 7, seed, qk_norm=qk_norm, graphs=qk_norm)
         for seed, qk_norm in ((3, False), (4, True))
     ]
     print(json.dumps([asdict(agreement) for agreement in found]))

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 pytest.importorskip("numba")
 
-from realexec.gpu.graphs import buckets
+from realexec.gpu.graphs import decode_sizes, mixed_sizes
 from realexec.gpu.proof import compare_engines
 from tests.realexec.gpu.overlapped import compare_overlapped
 
@@ -67,11 +67,21 @@ def test_on_a_device(graphs: bool, qk_norm: bool) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 8, 9, 16, 17, 100, 512])
-def test_every_batch_has_a_bucket_that_is_little_larger(most: int) -> None:
-    sizes = buckets(most)
+def test_every_decode_step_has_a_bucket_that_is_little_larger(most: int) -> None:
+    sizes = decode_sizes(most)
     assert list(sizes) == sorted(set(sizes))
     assert sizes[-1] == most
     for seqs in range(1, most + 1):
         bucket = next(size for size in sizes if size >= seqs)
         assert bucket < seqs + 16
         assert bucket < 2 * seqs or bucket <= 16
+
+
+@pytest.mark.parametrize("most", [1, 63, 64, 65, 2000, 2048, 8192, 16384])
+def test_every_mixed_step_has_a_bucket_that_is_little_larger(most: int) -> None:
+    sizes = mixed_sizes(most)
+    assert list(sizes) == sorted(set(sizes))
+    assert sizes[-1] == min(most, 8192)
+    for tokens in range(1, sizes[-1] + 1):
+        bucket = next(size for size in sizes if size >= tokens)
+        assert bucket < tokens + 64 or bucket <= tokens * 1.25
