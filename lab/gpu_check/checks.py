@@ -14,8 +14,9 @@ from records.atomic import write_file
 MODEL = "600m"
 """Sizes of Qwen3-0.6B, the model of nano-vLLM's benchmark; random weights."""
 CALIBRATION_S = 50.0
-TWIN_REQUESTS_S = 20.0
-TWIN_LOAD = 0.6
+TWIN_REQUESTS_S = 15.0
+TWIN_LOAD = 0.4
+"""Of the vllm preset's capacity: prefill first, which is the other one, is full at less."""
 
 
 @dataclass(frozen=True)
