@@ -1,7 +1,7 @@
 """From the steps of a calibration to a profile: which form predicts whole runs best, and how sure its prices are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -95,7 +95,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
     profile = Profile(
         name=f"{shape.name}-{_slug(str(told.runner.conditions['device']))}",
         model=shape.identity(),
-        hardware=hardware(),
+        hardware=hardware() | _gpu(told.runner.conditions),
         software=software(),
         conditions={
             **told.runner.conditions,
@@ -123,6 +123,10 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         probe={"ms": float(samples["probe_ms"].median())},
     )
     return _with_draws(profile, execution.draws, usable)
+
+
+def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:
+    return {} if conditions["device"] == "cpu" else {"gpu": conditions["device"]}
 
 
 def _for_execution(samples: pd.DataFrame) -> pd.DataFrame:

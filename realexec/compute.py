@@ -27,7 +27,7 @@ class Compute:
     """device: cpu, or cuda for the first CUDA device. num_threads: compute threads on the host.
 
     dtype: of weights, activations and KV; auto: bfloat16 where the processor multiplies it, else float32.
-    cuda_graphs: decode steps are launched as CUDA graphs. kv_gib: memory for KV; None: 1 GiB of a CPU's, but at most
+    cuda_graphs: steps are launched as CUDA graphs. kv_gib: memory for KV; None: 1 GiB of a CPU's, but at most
     4,096 blocks, and what a warm-up leaves of 90 % of a GPU's.
     Errors: ConfigError for what no device does.
     """
