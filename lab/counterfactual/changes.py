@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Literal, Protocol
 
-from lab.counterfactual.requests import check_factor, faster, most_tokens, resized
+from lab.counterfactual.requests import check_factor, evenly_apart, faster, most_tokens, resized
 from lab.counterfactual.setup import Setup
 from records.profile import Profile
 from serving.errors import ConfigError
@@ -166,11 +166,12 @@ NO_RESERVATION = Part("reservation", "none")
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """on, off, or perfect: it has lost nothing and is never late, so what an earlier prompt began with is stored when a
-    request arrives. No size and no order of eviction can do better.
+    """on, off, endless: what a cache that is on has stored is never evicted, while requests are admitted as before; or
+    perfect: it is never late either, so what an earlier prompt began with is stored when a request arrives. No size and
+    no order of eviction can do better.
     """
 
-    state: Literal["on", "off", "perfect"]
+    state: Literal["on", "off", "endless", "perfect"]
 
     @property
     def name(self) -> str:
@@ -182,8 +183,12 @@ class PrefixCache:
 
     def apply(self, to: Setup) -> Setup:
         if self.state == "perfect":
-            return replace(to, warm_prefixes=True)
-        return Setting("enable_prefix_caching", self.state == "on").apply(replace(to, warm_prefixes=False))
+            return replace(to, stored_prefixes="perfect")
+        if self.state == "endless":
+            if not _setting(to, "enable_prefix_caching"):
+                raise ConfigError("prefix-cache=endless: this engine's prefix cache is off; set prefix-cache=on first")
+            return replace(to, stored_prefixes="endless")
+        return Setting("enable_prefix_caching", self.state == "on").apply(replace(to, stored_prefixes=""))
 
 
 Duration = Literal["steps", "decode", "prefill", "schedule", "return", "complete", "wake"]
@@ -295,6 +300,17 @@ class Rate:
             return replace(to, workload=at_rate(to.workload, self.per_s or 0.0))
         check_factor("rate", self.factor)
         return replace(to, workload=faster(to.workload, self.factor))
+
+
+@dataclass(frozen=True)
+class EvenArrivals:
+    """Arrivals of the same number of requests in the same time, all equally far apart; think times stay."""
+
+    name: str = "arrivals=even"
+    told: str = "arrivals equally far apart"
+
+    def apply(self, to: Setup) -> Setup:
+        return replace(to, workload=evenly_apart(to.workload))
 
 
 @dataclass(frozen=True)

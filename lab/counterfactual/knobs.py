@@ -8,6 +8,7 @@ from lab.counterfactual.changes import (
     DEFAULTS,
     DURATIONS,
     Change,
+    EvenArrivals,
     Gpu,
     InFront,
     Lengths,
@@ -26,7 +27,7 @@ from serving.errors import ConfigError
 from serving.names import hint
 
 PARTS = ("preset", "policy", "reservation", "eviction", "admission", "predictor")
-OTHERS = ("prefix-cache", "gpu", "link", "rate", "prompt", "output", "max-in-flight", "in-front")
+OTHERS = ("prefix-cache", "gpu", "link", "rate", "arrivals", "prompt", "output", "max-in-flight", "in-front")
 KNOBS = (*PARTS, *map(dashed, DEFAULTS), *DURATIONS, *OTHERS)
 """All that can stand before the =."""
 _UNLIMITED = get_args(Unlimited.__annotations__["setting"])
@@ -53,8 +54,8 @@ def read_knob(text: str) -> Change:
 def _other(knob: str, value: str, text: str) -> Change:
     match knob:
         case "prefix-cache":
-            if value not in ("on", "off", "perfect"):
-                raise ConfigError(f"{text!r}: the prefix cache is on, off or perfect")
+            if value not in ("on", "off", "endless", "perfect"):
+                raise ConfigError(f"{text!r}: the prefix cache is on, off, endless or perfect")
             return PrefixCache(value)  # type: ignore[arg-type]
         case "gpu":
             profile = find_profile(Path(value))
@@ -63,6 +64,10 @@ def _other(knob: str, value: str, text: str) -> Change:
             return Link(factor=_factor(value, text)) if value[0] == "x" else Link(gb_per_s=_number(value, text))
         case "rate":
             return Rate(factor=_factor(value, text)) if value[0] == "x" else Rate(per_s=_number(value, text))
+        case "arrivals":
+            if value != "even":
+                raise ConfigError(f"{text!r}: arrivals can be made even; a rate is changed by rate=x2")
+            return EvenArrivals()
         case "prompt" | "output":
             return Lengths(knob, _factor(value, text))
         case "max-in-flight":

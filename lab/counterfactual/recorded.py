@@ -46,7 +46,7 @@ def setup_of(record: RunRecord, profile: Profile | None, workload: Workload | No
         predictor=identity.predictor,
         max_in_flight=conditions.get("max_in_flight"),
         durations=Durations.of(changed.get("durations", {})),
-        warm_prefixes=bool(changed.get("warm_prefixes", False)),
+        stored_prefixes=changed.get("stored_prefixes", ""),
         in_front=tuple(changed.get("in_front", ())),
     )
 
@@ -63,8 +63,8 @@ def condition_of(setup: Setup, took: str = "") -> dict[str, Any]:
     told: dict[str, Any] = {}
     if setup.durations != Durations():
         told["durations"] = setup.durations.as_dict()
-    if setup.warm_prefixes:
-        told["warm_prefixes"] = True
+    if setup.stored_prefixes:
+        told["stored_prefixes"] = setup.stored_prefixes
     if setup.in_front:
         told["in_front"] = list(setup.in_front)
     if took:

@@ -22,6 +22,24 @@ def faster(workload: Workload, factor: float) -> Workload:
     return Workload(workload.name, tuple(map(sent, workload.requests)))
 
 
+def evenly_apart(workload: Workload) -> Workload:
+    """Requests that wait for no other: as many in the same time, equally far apart. Think times stay, and so does the
+    time from an arrival to its deadline.
+    """
+    free = [r for r in workload.requests if not r.parent]
+    begin, end = free[0].arrival_time, free[-1].arrival_time
+    at = {r.request_id: begin + (end - begin) * i // max(1, len(free) - 1) for i, r in enumerate(free)}
+
+    def moved(request: WorkloadRequest) -> WorkloadRequest:
+        arrival = at.get(request.request_id)
+        if arrival is None:
+            return request
+        deadline = None if request.deadline is None else request.deadline + arrival - request.arrival_time
+        return replace(request, arrival_time=arrival, deadline=deadline)
+
+    return Workload(workload.name, tuple(map(moved, workload.requests)))
+
+
 def resized(workload: Workload, prompt: float = 1.0, output: float = 1.0) -> Workload:
     """Prompts, and outputs with the most that the client accepts, so many times as long: to the nearest token, from 1.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lab.counterfactual.durations import Durations, ScaledCost
+from lab.counterfactual.warm import Stored
 from records.profile import Profile
 from serving.schedule.engine import EngineSpec
 from workloads.workload import Workload
@@ -26,7 +27,7 @@ class Setup:
     host_link: bytes a second between device and host memory; None: not known. engine: with every setting that has an
     effect. predictor: who tells of output lengths; "": nobody. max_in_flight: requests that clients have sent and that
     have not ended; None: no limit. durations: parts of the time that are longer or shorter than the profile says.
-    warm_prefixes: the prefix of each prompt that an earlier prompt began with is stored when it arrives, at no cost.
+    stored_prefixes: of each prompt, when it arrives, beside what the engine's own cache holds; see warm.py.
     in_front: requests that are tried before all others as long as they wait, in this order.
     """
 
@@ -38,7 +39,7 @@ class Setup:
     predictor: str = ""
     max_in_flight: int | None = None
     durations: Durations = field(default_factory=Durations)
-    warm_prefixes: bool = False
+    stored_prefixes: Stored = ""
     in_front: tuple[str, ...] = ()
 
     def told_cost(self) -> ScaledCost:

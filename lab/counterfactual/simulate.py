@@ -65,7 +65,11 @@ def simulate(
     scheduler = _build(setup, steering, truth.placeholders)
     check_servable(setup.workload, [scheduler])
     clients = simulated_clients(setup.workload, truth, setup.predictor, setup.max_in_flight)
-    sender: Sender = WarmSender(clients, scheduler.config.block_size) if setup.warm_prefixes else clients
+    sender: Sender = clients
+    if setup.stored_prefixes:
+        sender = WarmSender(
+            clients, scheduler.config.block_size, setup.stored_prefixes, lambda ended: truth.placeholders(ended, 0)
+        )
     driven: SchedulerLike = scheduler if steering is None else SteeredScheduler(scheduler, steering)
     recorded = None if into is None else RecordedScheduler(driven, truth.placeholders)
     cost = setup.cost(chance.draw)

@@ -1,7 +1,8 @@
 """What can make TTFT long, and what takes it out of a run: a change, so a verdict is a counterfactual, no threshold.
 
     queue      order, burst                     who is first; many at once
-    state      seats, KV, reservation, prefix   what a request needs to come in, and what is stored already
+    state      seats, KV, reservation           what a request needs to come in
+               eviction, prefix                 what is no longer stored, and what is not yet
     execution  chunking, overhead, return, step time
 
 Step time is what is left when all others are gone: sustained work that the steps cannot do in time. Its own prefill is
@@ -9,12 +10,13 @@ what a request would need if it met nobody.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from lab.counterfactual.changes import (
     NO_RESERVATION,
     Change,
+    EvenArrivals,
     Part,
     PrefixCache,
     Rate,
@@ -23,31 +25,8 @@ from lab.counterfactual.changes import (
 )
 from lab.counterfactual.setup import Setup
 from serving.errors import ServetwinError
-from workloads.workload import Workload, WorkloadRequest
 
 Group = Literal["queue", "state", "execution"]
-
-
-@dataclass(frozen=True)
-class EvenArrivals:
-    """Arrivals of the same number of requests in the same time, all equally far apart; think times stay."""
-
-    name: str = "arrivals=even"
-    told: str = "arrivals equally far apart"
-
-    def apply(self, to: Setup) -> Setup:
-        first = [r for r in to.workload.requests if not r.parent]
-        begin, end = first[0].arrival_time, first[-1].arrival_time
-        at = {r.request_id: begin + (end - begin) * i // max(1, len(first) - 1) for i, r in enumerate(first)}
-
-        def moved(request: WorkloadRequest) -> WorkloadRequest:
-            arrival = at.get(request.request_id)
-            if arrival is None:
-                return request
-            deadline = None if request.deadline is None else request.deadline + arrival - request.arrival_time
-            return replace(request, arrival_time=arrival, deadline=deadline)
-
-        return replace(to, workload=Workload(to.workload.name, tuple(map(moved, to.workload.requests))))
 
 
 @dataclass(frozen=True)
@@ -65,6 +44,11 @@ def _ladder(knob: str, *values: str) -> tuple[str, ...]:
     return tuple(f"{knob}={value}" for value in values)
 
 
+PARTS_OF: Sequence[tuple[str, str]] = (("reservation", "KV"), ("eviction", "KV"), ("eviction", "prefix"))
+"""A part, and what it is a part of: KV that is reserved in vain, or that prefixes had to leave, is short; prefixes that
+were evicted are computed again. Parts are taken out before the rest (Faigle and Kern 1992, Shapley values under
+precedence). Otherwise the two would share what either of them alone would mend.
+"""
 CAUSES: Sequence[Cause] = (
     Cause(
         "order",
@@ -78,7 +62,7 @@ CAUSES: Sequence[Cause] = (
         "queue",
         "more arrivals at a time than in the mean",
         (EvenArrivals(),),
-        _ladder("rate", "x0.9", "x0.8", "x0.7", "x0.6", "x0.5", "x0.3"),
+        ("arrivals=even", *_ladder("rate", "x0.9", "x0.8", "x0.7", "x0.6", "x0.5", "x0.3")),
     ),
     Cause(
         "seats",
@@ -102,11 +86,18 @@ CAUSES: Sequence[Cause] = (
         ("reservation=none",),
     ),
     Cause(
+        "eviction",
+        "state",
+        "prefixes are computed again that were stored, and evicted",
+        (PrefixCache("endless"),),
+        (*_ladder("num-blocks", "x1.5", "x2", "x3", "x4", "x8"), "prefix-cache=endless"),
+    ),
+    Cause(
         "prefix",
         "state",
-        "prefixes are computed again: the prefix cache is off, cold, or has evicted them",
+        "prefixes are computed again: the prefix cache is off, or they were not stored yet",
         (PrefixCache("perfect"),),
-        ("prefix-cache=on", "num-blocks=x1.5", "num-blocks=x2", "num-blocks=x4", "prefix-cache=perfect"),
+        ("prefix-cache=on", "prefix-cache=perfect"),
     ),
     Cause(
         "chunking",

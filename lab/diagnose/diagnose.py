@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.counterfactual.again import Again
+from lab.diagnose.causes import Cause
 from lab.diagnose.evidence import Seen, seen
-from lab.diagnose.statement import Statement, statement
+from lab.diagnose.statement import Figure, Statement, statement
 from lab.diagnose.weigh import Verdict, Weights, weigh
 from serving.errors import ConfigError
 
@@ -28,7 +29,8 @@ class SlowRequest(NamedTuple):
 @dataclass(frozen=True)
 class Diagnosis:
     """mean, tail: of all requests, and of the slowest hundredth. slow: the slowest first. why_slow: what makes a
-    request slow here. statements: of the dominant cause of either, where that is not own prefill.
+    request slow here. statements: of the dominant cause of either, on P99 where it is that of
+    the slowest, where that is not own prefill.
     """
 
     again: Again
@@ -57,8 +59,12 @@ def diagnose(again: Again, slow_s: float | None = None, tell: Callable[[int], No
     everybody = np.arange(len(weights.ids))
     mean, tail = weights.dominant(everybody), weights.dominant(weights.p99)
     places, why = _slow(again, weights, slow_s)
-    causes = list(dict.fromkeys(verdict.cause for verdict in (mean, tail) if verdict.cause is not None))
-    statements = [found for cause in causes if (found := statement(again, weights, cause)) is not None]
+    figures: dict[Cause, Figure] = {}
+    of: tuple[tuple[Verdict, Figure], ...] = ((mean, "mean"), (tail, "P99"))
+    for verdict, figure in of:
+        if verdict.cause is not None:
+            figures[verdict.cause] = figure
+    statements = [s for cause, figure in figures.items() if (s := statement(again, weights, cause, figure)) is not None]
     return Diagnosis(
         again=again,
         weights=weights,

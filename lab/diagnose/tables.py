@@ -27,7 +27,7 @@ def print_diagnosis(found: Diagnosis, run: str, how_to: str) -> None:
     console.print()
     title = (
         f"What takes TTFT, ms in the mean of {len(found.weights.ids)} requests, and of the slowest hundredth; "
-        f"{found.weights.simulations} simulations"
+        f"{found.weights.simulations} simulations{_orders(found)}"
     )
     columns = ("cause", "part", "mean", "taken out first", "taken out last", "slowest 1 %")
     Titled(title, columns, list(_rows(found)), words=2).print(console)
@@ -41,6 +41,11 @@ def print_diagnosis(found: Diagnosis, run: str, how_to: str) -> None:
         rows = [_slow_row(found, i) for i in range(min(MOST_ROWS, len(found.slow)))]
         title = f"Slow requests ({found.why_slow}): {len(found.slow)}; {_counted(found)}"
         Titled(title, ("request", "TTFT ms", "alone", "most of it", "ms", "not told apart from"), rows).print(console)
+
+
+def _orders(found: Diagnosis) -> str:
+    weights = found.weights
+    return f"; weights are estimates, from {weights.orders} of the orders" if weights.is_estimate else ""
 
 
 def headlines(found: Diagnosis) -> Iterator[str]:
@@ -106,6 +111,8 @@ def as_dict(found: Diagnosis, run: str, how_to: str) -> dict[str, Any]:
         "unit": "seconds of TTFT",
         "requests": len(weights.ids),
         "simulations": weights.simulations,
+        "orders": weights.orders,
+        "weights_are_estimates": weights.is_estimate,
         "healthy": found.is_healthy,
         "mean": _verdict(found.mean),
         "slowest_hundredth": _verdict(found.tail),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lab.counterfactual.again import Again
 from lab.counterfactual.setup import Setup
 from lab.counterfactual.simulate import simulate
-from lab.diagnose.causes import ALONE, OWN_PREFILL, STEP_TIME, Cause, applicable, removed
+from lab.diagnose.causes import ALONE, OWN_PREFILL, PARTS_OF, STEP_TIME, Cause, applicable, removed
 from serving.errors import ServetwinError
 
 Times = NDArray[np.float64]
@@ -26,10 +26,8 @@ MOST_EXACT = 5
 """Causes whose orders are all tried: 32 simulations; of more, some orders that are drawn."""
 ORDERS = 8
 SEED = 0
-PART_OF = ("reservation", "KV")
-"""KV that is reserved in vain is a part of the KV that is short: it is taken out before the rest (Faigle and Kern 1992,
-Shapley values under precedence). Otherwise the two share what either of them alone would mend.
-"""
+CLAIM = 0.5
+"""Of the verdict's weight: what another cause must have in one way of asking to be called a rival."""
 
 
 class Weight(NamedTuple):
@@ -44,7 +42,8 @@ class Weight(NamedTuple):
 @dataclass(frozen=True)
 class Weights:
     """ids: of the requests that finish in every simulation. own: their TTFT where they meet nobody and no cause acts.
-    shares: cause -> what of each request's TTFT it has; with own they add up to ttft.
+    shares: cause -> what of each request's TTFT it has; with own they add up to ttft. orders: in which causes were
+    taken out; is_estimate: they are not all there are.
     """
 
     ids: Sequence[str]
@@ -53,6 +52,8 @@ class Weights:
     shares: dict[Cause, Times]
     first: dict[Cause, Times]
     last: dict[Cause, Times]
+    orders: int
+    is_estimate: bool
     simulations: int
 
     def of(self, places: "Sequence[int] | NDArray[np.int64]") -> list[Weight]:
@@ -69,9 +70,7 @@ class Weights:
         best = weights[0]
         if own >= best.shapley:
             return Verdict(None, (), own)
-        others = [w for w in weights[1:] if STEP_TIME not in (w.cause, best.cause) and w.shapley > 0]
-        rivals = tuple(w.cause for w in others if w.first > best.first or w.last > best.last)
-        return Verdict(best.cause, rivals, best.shapley)
+        return Verdict(best.cause, tuple(w.cause for w in weights[1:] if _is_rival(w, best)), best.shapley)
 
     @cached_property
     def p99(self) -> "NDArray[np.int64]":
@@ -81,8 +80,8 @@ class Weights:
 
 
 class Verdict(NamedTuple):
-    """cause: who dominates; None: own prefill does. rivals: causes that seem heavier in one way of asking, so that the
-    two cannot be told apart. seconds: its weight.
+    """cause: who dominates; None: own prefill does. rivals: causes that weigh the same, or are heavier in one way of
+    asking and have there at least CLAIM of its weight, so that the two cannot be told apart. seconds: its weight.
     """
 
     cause: Cause | None
@@ -92,6 +91,15 @@ class Verdict(NamedTuple):
     @property
     def name(self) -> str:
         return OWN_PREFILL if self.cause is None else self.cause.name
+
+
+def _is_rival(weight: Weight, best: Weight) -> bool:
+    if STEP_TIME in (weight.cause, best.cause):
+        return False
+    if np.isclose(weight.shapley, best.shapley):
+        return True
+    asked = ((weight.first, best.first), (weight.last, best.last))
+    return any(own > others and own >= CLAIM * best.shapley for own, others in asked)
 
 
 def weigh(again: Again, tell: Callable[[int], None] = lambda count: None) -> Weights:
@@ -111,7 +119,8 @@ class _Weighing:
         acting = self._acting()
         names = [cause.name for cause in acting]
         whole = frozenset(names)
-        shares = self._shares(names)
+        orders = _orders(names)
+        shares = self._shares(names, orders)
         own = self._simulated(ALONE.apply(removed(self._again.setup, acting)))
         none, everything = self._ttft(frozenset()), self._ttft(whole)
         known = np.isfinite(np.array([*self._known.values(), own])).all(axis=0)
@@ -122,7 +131,8 @@ class _Weighing:
         for each in (told, first, last):
             each[STEP_TIME] = rest
         ids = [str(request_id) for request_id, k in zip(self._baseline.index, known, strict=True) if k]
-        return Weights(ids, none[known], own[known], told, first, last, self._count)
+        is_estimate = len(acting) > MOST_EXACT
+        return Weights(ids, none[known], own[known], told, first, last, len(orders), is_estimate, self._count)
 
     def _effect(self, name: str, gone: frozenset[str]) -> Times:
         """What goes with this cause where those are gone already."""
@@ -143,9 +153,8 @@ class _Weighing:
         self._known = {names: ttft for names, ttft in self._known.items() if names in kept}
         return acting
 
-    def _shares(self, acting: Sequence[str]) -> dict[str, Times]:
+    def _shares(self, acting: Sequence[str], orders: Sequence[tuple[str, ...]]) -> dict[str, Times]:
         shares = {name: np.zeros(len(self._baseline)) for name in acting}
-        orders = _orders(acting)
         for order in orders:
             for i, name in enumerate(order):
                 shares[name] += self._effect(name, frozenset(order[:i])) / len(orders)
@@ -170,16 +179,22 @@ class _Weighing:
         return found.requests["ttft"].reindex(self._baseline.index).to_numpy(float)
 
 
-def _before(name: str, whole: frozenset[str]) -> frozenset[str]:
+def _parts(name: str) -> set[str]:
+    return {part for part, whole in PARTS_OF if whole == name}
+
+
+def _wholes(name: str) -> set[str]:
+    return {whole for part, whole in PARTS_OF if part == name}
+
+
+def _before(name: str, all_: frozenset[str]) -> frozenset[str]:
     """Who is gone when this one is taken out as early as it can be."""
-    part, all_of_it = PART_OF
-    return frozenset([part]) & whole if name == all_of_it else frozenset()
+    return all_ & _parts(name)
 
 
-def _behind(name: str, whole: frozenset[str]) -> frozenset[str]:
+def _behind(name: str, all_: frozenset[str]) -> frozenset[str]:
     """Who is gone when it is taken out as late as it can be."""
-    part, all_of_it = PART_OF
-    return whole - {name, all_of_it} if name == part else whole - {name}
+    return all_ - {name} - _wholes(name)
 
 
 def _orders(acting: Sequence[str]) -> list[tuple[str, ...]]:
@@ -192,8 +207,9 @@ def _orders(acting: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _parts_first(order: tuple[str, ...]) -> tuple[str, ...]:
-    part, whole = PART_OF
-    if part not in order or whole not in order or order.index(part) < order.index(whole):
-        return order
-    swapped = {part: whole, whole: part}
-    return tuple(swapped.get(name, name) for name in order)
+    """Each as early as it was, but behind its parts."""
+    left, found = list(order), list[str]()
+    while left:
+        found.append(next(name for name in left if not _parts(name) & set(left)))
+        left.remove(found[-1])
+    return tuple(found)

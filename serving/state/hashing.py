@@ -26,10 +26,12 @@ class _Prompt(NamedTuple):
     block_hashes: list[bytes]
 
 
-def prompt_hashes(prompt: Sequence[int], block_size: int) -> list[bytes]:
-    """Of all full blocks of a prompt: what an engine that serves it publishes for them."""
-    hashed = _Prompt(token_ids_of(prompt), [])
-    extend_hashes(hashed, len(prompt) // block_size, block_size)
+def prompt_hashes(prompt: Sequence[int], block_size: int, output: Sequence[int] = ()) -> list[bytes]:
+    """Of all full blocks of a prompt, with output behind it: what an engine that serves it publishes for them."""
+    token_ids = token_ids_of(prompt)
+    token_ids.extend(output)
+    hashed = _Prompt(token_ids, [])
+    extend_hashes(hashed, len(token_ids) // block_size, block_size)
     return hashed.block_hashes
 
 

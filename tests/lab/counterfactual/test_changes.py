@@ -15,6 +15,7 @@ from lab.counterfactual.changes import (
     DURATIONS,
     NO_RESERVATION,
     Change,
+    EvenArrivals,
     Gpu,
     InFront,
     Lengths,
@@ -33,10 +34,12 @@ from lab.counterfactual.knobs import KNOBS, read_knob
 from lab.counterfactual.outcome import Outcome
 from lab.counterfactual.requests import faster, resized
 from lab.counterfactual.simulate import write
+from lab.runs import simulate_run
 from records.profile_cost import ProfileCost
 from records.run import read_run
 from serving.cost import StepFeatures
 from serving.errors import ConfigError, InvariantError, ServetwinError
+from serving.schedule.engine import EngineSpec
 from serving.schedule.presets import PRESETS
 from tests.lab.counterfactual.runs import again, asked, by_hand, run_by_hand, terms
 from workloads.workload import Workload
@@ -55,11 +58,12 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(Part, st.just("policy"), st.sampled_from(["fcfs", 'sjf(by="total")'])),
     st.builds(Part, st.just("preset"), st.sampled_from(sorted(PRESETS))),
     st.builds(Part, st.sampled_from(["reservation", "admission", "eviction", "predictor"]), st.just("none")),
-    st.builds(PrefixCache, st.sampled_from(["on", "off", "perfect"])),
+    st.builds(PrefixCache, st.sampled_from(["on", "off", "endless", "perfect"])),
     st.builds(Link, gb_per_s=factors),
     st.builds(Link, factor=factors),
     st.builds(Rate, factor=factors),
     st.builds(Rate, per_s=factors),
+    st.builds(EvenArrivals),
     st.builds(Lengths, st.sampled_from(["prompt", "output"]), factors),
     st.builds(MaxInFlight, st.none() | st.integers(1, 99)),
     st.builds(InFront, st.text("abc-1=", min_size=1).filter(lambda s: s == s.strip())),
@@ -80,6 +84,7 @@ def test_every_knob_can_be_read() -> None:
         "policy": "sjf",
         "gpu": "rtx4090-llama-3.1-8b-vllm",
         "prefix-cache": "off",
+        "arrivals": "even",
         "in-front": "a",
         "max-in-flight": "3",
     }
@@ -98,7 +103,8 @@ def test_every_knob_can_be_read() -> None:
         ("num-blocks=much", "no whole number"),
         ("decode=0.5", "write a factor, as x0.5"),
         ("decode=xfast", "no number"),
-        ("prefix-cache=maybe", "on, off or perfect"),
+        ("prefix-cache=maybe", "on, off, endless or perfect"),
+        ("arrivals=odd", "can be made even"),
         ("async-scheduling=x2", "is on or off"),
         ("watermark=unlimited", "can be unlimited"),
         ("gpu=rtx4091", "rtx4090"),
@@ -191,6 +197,30 @@ def test_a_perfect_prefix_cache_by_hand(tmp_path: Path) -> None:
     warm = run.run(PrefixCache("perfect"))
     assert warm.requests["num_cached"].tolist() == [0, 12]
     assert ms(warm, "b", "prefill") == [10 + 16 + 4]
+
+
+def test_an_endless_prefix_cache_by_hand(tmp_path: Path) -> None:
+    """a's four blocks, its answer's first token in the last one, are gone when c repeats them: b needed the pool."""
+    again = {"prefix": (("system", 12),)}
+    a, b, c = asked("a", 0, 14, 3, **again), asked("b", 1000, 24, 1), asked("c", 2000, 14, 1, **again)
+    run = run_by_hand(tmp_path, a, b, c, num_blocks=6)
+    assert run.baseline.requests["num_cached"].tolist() == [0, 0, 0]
+    endless = run.run(PrefixCache("endless"))
+    assert endless.requests["num_cached"].tolist() == [0, 0, 12]
+    assert ms(endless, "b", "ttft") == ms(run.baseline, "b", "ttft")
+    with pytest.raises(ConfigError, match="set prefix-cache=on first"):
+        run.run(PrefixCache("off"), PrefixCache("endless"))
+
+
+def test_an_answer_is_in_an_endless_cache_when_the_next_turn_repeats_it(tmp_path: Path) -> None:
+    """Eight tokens of the prompt, and eight of nine of the answer: four blocks, which b has driven out."""
+    first, other = asked("a", 0, 8, 9), asked("b", 500, 30, 1)
+    second = asked("c", 1000, 30, 1, parent="a", think_time=1_000_000_000, turn=2)
+    load = Workload("by-hand", (first, other, second))
+    spec = EngineSpec("vllm", settings={"num_blocks": 9})
+    run = Again.of(simulate_run(tmp_path / "run", load, by_hand(), spec), by_hand(), load)
+    assert run.baseline.requests["num_cached"]["c"] < 16
+    assert run.run(PrefixCache("endless")).requests["num_cached"]["c"] == 16
 
 
 def test_another_profile_brings_the_same_share_of_its_pool(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from calibration.shipped import find_profile
 from lab.cli import run
 from lab.counterfactual.again import Again
+from lab.counterfactual.changes import EvenArrivals
 from lab.diagnose.against import against
-from lab.diagnose.causes import CAUSES, EvenArrivals, applicable
+from lab.diagnose.causes import CAUSES, applicable
 from lab.diagnose.diagnose import Diagnosis, diagnose
 from lab.diagnose.examples import EXAMPLES, make
 from lab.diagnose.weigh import weigh
@@ -111,20 +112,37 @@ def test_one_tenants_burst(tmp_path: Path) -> None:
     assert found.mean.name == "burst"
     assert found.mean.cause is not None
     assert found.mean.cause.group == "queue"
+    assert found.statements[0].knob == "arrivals=even"
+    assert found.statements[0].reached
 
 
 def test_long_prompts_in_front_of_short_ones(tmp_path: Path) -> None:
-    """One seat, taken; behind it wait, in this order, a prompt of 12,000 tokens and 20 short ones."""
-    requests = []
-    for k in range(6):
-        begin = k * 12_000_000_000
-        requests += [WorkloadRequest(f"{k}-a", begin, 900, 3, 3), WorkloadRequest(f"{k}-b", begin + 1, 12_000, 2, 2)]
-        requests += [WorkloadRequest(f"{k}-c{i:02}", begin + 2 + i, 30, 2, 2) for i in range(20)]
-    again = ran(tmp_path, Workload("behind", tuple(requests)), max_num_seqs=1)
-    weights = weigh(again)
-    slow = [i for i, request_id in enumerate(weights.ids) if "-c" in request_id]
-    by_name = {weight.cause.name: weight for weight in weights.of(slow)}
-    assert by_name["order"].first > 0.5 * weights.ttft[slow].mean()
+    """Evenly spaced: six prompts of 8,000 tokens, and 34 short ones who each wait for all of them."""
+    requests = tuple(
+        WorkloadRequest(f"r{i:03}", i * 200_000_000, 30 if i % 40 >= 6 else 8_000, 2, 2) for i in range(80)
+    )
+    found = diagnosed(tmp_path, Workload("behind", requests))
+    assert found.mean.name == "order"
+    assert found.statements[0].knob == 'policy=sjf(by="prompt")'
+    assert found.statements[0].figure == "mean"
+
+
+def test_prefixes_in_turn_on_a_pool_that_holds_a_third_of_them(tmp_path: Path) -> None:
+    """Each is evicted before its next turn. More KV would mend it, and so would a perfect cache: it has one cause."""
+    shared = tuple(
+        WorkloadRequest(f"r{i:02}", i * 900_000_000, 3100, 4, 4, prefix=((f"document {i % 12}", 3000),))
+        for i in range(48)
+    )
+    again = ran(tmp_path, Workload("thrash", shared), num_blocks=800)
+    found = diagnose(again)
+    assert found.seen.cached == 0
+    assert found.mean.name == "eviction"
+    assert not found.mean.rivals
+    told = found.statements[0]
+    assert told.knob == "num-blocks=x3"
+    assert told.after < 0.5 * told.before
+    weights = {weight.cause.name: weight.shapley for weight in found.weights.of(range(len(found.weights.ids)))}
+    assert weights.get("KV", 0.0) < 0.01 * weights["eviction"]
 
 
 def test_a_prefix_cache_that_is_off(tmp_path: Path) -> None:
@@ -140,11 +158,12 @@ def test_a_prefix_cache_that_is_off(tmp_path: Path) -> None:
 def test_shares_and_own_prefill_add_up_to_ttft(tmp_path: Path) -> None:
     weights = weigh(ran(tmp_path, drawn(rate=1.6), num_blocks=900, max_num_seqs=12))
     assert len(weights.shares) >= 4
+    assert weights.is_estimate == (len(weights.shares) > 6), "step time is what is left, and in no order"
     assert np.allclose(sum(weights.shares.values()) + weights.own, weights.ttft, atol=1e-9)
 
 
 def test_other_names_and_a_second_time_give_the_same_verdict(tmp_path: Path) -> None:
-    load = drawn(rate=1.6, requests=40)
+    load = drawn(rate=1.6, requests=25)
     renamed = Workload("renamed", tuple(replace(r, request_id=f"x{i:03}") for i, r in enumerate(load.requests)))
     first = diagnosed(tmp_path / "a", load, num_blocks=500)
     again = diagnosed(tmp_path / "b", load, num_blocks=500)
@@ -180,6 +199,21 @@ def test_the_symptoms_that_come_along_are_diagnosed_right(name: str, tmp_path: P
     assert found.mean.cause is not None
     assert (found.mean.name, found.mean.cause.group) == EXPECTED[name]
     assert any(s.reached for s in found.statements)
+
+
+def test_two_parts_that_were_changed_share_the_difference(tmp_path: Path) -> None:
+    """Shapley's values of two, by hand: each the mean of what it does alone and what it does after the other."""
+    load = drawn(requests=40)
+    seats, blocks = {"max_num_seqs": 4}, {"num_blocks": 500}
+    both = seats | blocks
+    mean = {
+        name: float(ran(tmp_path / name, load, **settings).baseline.finished["ttft"].mean())
+        for name, settings in {"none": {}, "limits": seats, "KV": blocks, "both": both}.items()
+    }
+    found = against(ran(tmp_path / "a", load), ran(tmp_path / "b", load, **both))
+    shares = found.figures["TTFT mean"][2]
+    limits = (mean["limits"] - mean["none"] + mean["both"] - mean["KV"]) / 2
+    assert shares == pytest.approx({"limits": limits, "KV": mean["both"] - mean["none"] - limits})
 
 
 def test_another_runtime_differs_by_its_rules(tmp_path: Path) -> None:
