@@ -87,7 +87,7 @@ def test_a_verdict_asks_for_more_until_it_is_sure() -> None:
 
 def test_the_two_ends_hold_the_true_capacity() -> None:
     """Attainment falls with the rate as a normal distribution does, and scatters; the true capacity is 10."""
-    wrong = 0
+    outside = 0
     for seed in range(200):
         random_ = random.Random(seed)
 
@@ -100,5 +100,5 @@ def test_the_two_ends_hold_the_true_capacity() -> None:
             20.0,
             RATES,
         )
-        wrong += not (found.holds_to or 0) <= 10 * 1.0001 < found.fails_from * 1.0002
-    assert wrong <= 10
+        outside += not (found.holds_to or 0) <= 10 * 1.0001 < found.fails_from * 1.0002
+    assert outside <= 10
