@@ -106,7 +106,7 @@ class ComputeOptions:
         int | None,
         Parameter(help="Compute threads of the CPU. More than 1 (default) is faster only while nothing else runs."),
     ] = None
-    enforce_eager: Annotated[bool | None, Parameter(help="No CUDA graphs for decode steps (cuda).", negative=())] = None
+    enforce_eager: Annotated[bool | None, Parameter(help="No CUDA graphs (cuda).", negative=())] = None
     kv_memory: Annotated[
         float | None,
         Parameter(

@@ -50,4 +50,4 @@ def test_the_capacity_of_one_server_with_equal_requests(tmp_path: Path) -> None:
     assert found.holds_to is not None
     assert found.holds_to < theory * 1.02
     assert found.fails_from > theory * 0.98
-    assert abs(estimate / theory - 1) < 0.02
+    assert abs(estimate / theory - 1) < 0.05
