@@ -16,6 +16,7 @@ from calibration.measuring.traffic import Traffic
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
+from calibration.probed import probe_exponent
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import KVCapacity, Profile
@@ -57,14 +58,17 @@ class Execution:
 
 
 def together(runs: Sequence[pd.DataFrame], served: Sequence[str]) -> pd.DataFrame:
-    """All rows, with normal_ms: execution at the usual speed of the machine, by the probe; weight; and is_served.
+    """All rows, with weight, is_served, probe_exponent, and normal_ms: execution at the usual speed of the machine.
 
     served: labels of the runs that serve requests at a rate.
     """
     samples = pd.concat(runs, ignore_index=True)
-    samples["normal_ms"] = samples["execute_ms"] * samples["probe_ms"].median() / samples["probe_ms"]
     samples["is_served"] = samples["run"].isin(served)
     samples["weight"] = np.where(samples["is_served"], SERVED_WEIGHT, 1.0)
+    exponent = probe_exponent(_for_execution(samples))
+    samples["probe_exponent"] = exponent
+    slower = (samples["probe_ms"] / samples["probe_ms"].median()) ** exponent
+    samples["normal_ms"] = samples["execute_ms"] / slower
     return samples
 
 
@@ -120,7 +124,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         ),
         capacity={"requests_per_s": told.capacity, "traffic": told.traffic.name},
         held_out=execution.held_out,
-        probe={"ms": float(samples["probe_ms"].median())},
+        probe={"ms": float(samples["probe_ms"].median()), "exponent": float(samples["probe_exponent"].iloc[0])},
     )
     return _with_draws(profile, execution.draws, usable)
 

@@ -34,9 +34,20 @@ def probe_ms(manifest: Manifest) -> float:
 
 
 def at_speed_of(profile: Profile, runs: Iterable[Manifest]) -> tuple[Profile, float]:
-    """The profile with all times multiplied by probe(runs) / probe(profile), and that factor."""
+    """The profile with all times multiplied by times_as_long() at the runs' mean probe, and that factor.
+
+    Errors: ProfileError where the profile, or a run, has no probe.
+    """
+    measured = [probe_ms(m) for m in runs]
+    mean_ms = sum(measured) / len(measured)
+    factor = times_as_long(profile, mean_ms)
+    return profile.times(factor).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}}), factor
+
+
+def times_as_long(profile: Profile, probe_ms: float) -> float:
+    """As steps take where the probe takes so long: (probe / the profile's) ** its exponent, which is 1 where an older
+    version measured none. Errors: ProfileError for a profile without a probe.
+    """
     if not profile.probe:
         raise ProfileError(f"profile {profile.name} has no probe of the machine's speed; calibrate again")
-    measured = [probe_ms(m) for m in runs]
-    factor = sum(measured) / len(measured) / profile.probe["ms"]
-    return profile.times(factor).model_copy(update={"probe": {"ms": profile.probe["ms"] * factor}}), factor
+    return float((probe_ms / profile.probe["ms"]) ** profile.probe.get("exponent", 1.0))

@@ -85,7 +85,8 @@ class Profile(Frozen):
     residual: noise around execute, by kind of step. residual_persistence: the share of steps whose residual is that of
     the step before. hull: least and greatest value of each feature that was measured.
     capacity: requests per second of a stated traffic. held_out: errors on steps the fit did not see. probe: time
-    of a reference batch, to tell later whether the machine is as it was.
+    of a reference batch, to tell later whether the machine is as it was, and exponent: steps take (probe / its ms) **
+    exponent times as long.
     engine: preset and settings that were measured, the defaults of a simulation. source: who measured, for profiles
     from the measurements of others, and how far they predict what those measured besides.
     """

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from calibration.speed import times_as_long
 from calibration.substitution.engines import Difference
 from calibration.substitution.explanation import HEADLINE, Explanation, Row
 from calibration.substitution.factors import Factor
@@ -94,11 +95,11 @@ def _step_model(runs: Sequence[Resimulation], profile: Profile) -> str:
 def _remedy(runs: Sequence[Resimulation], profile: Profile, slower: float) -> str:
     probes = [run.measured.manifest.conditions.get("probe_ms") for run in runs]
     if profile.probe and all(isinstance(probe, float) for probe in probes):
-        drift = sum(map(float, probes)) / len(probes) / float(profile.probe["ms"])  # type: ignore[arg-type]
+        drift = times_as_long(profile, sum(map(float, probes)) / len(probes))  # type: ignore[arg-type]
         if abs(drift - 1) > LEAST_DRIFT and abs(slower / drift - 1) < abs(slower - 1) / 2:
             return (
-                f"The machine's probe took {drift:.2f} times as long as at calibration: simulate with --speed-of "
-                f"{runs[0].measured.folder}, or calibrate again."
+                f"By the machine's probe steps take {drift:.2f} times as long as at calibration: simulate with "
+                f"--speed-of {runs[0].measured.folder}, or calibrate again."
             )
     outside = [np.array([bool(run.predicted.outside_hull(step)) for step in run.steps.features]) for run in runs]
     beyond = sum(int(run.steps.execute[o].sum()) for run, o in zip(runs, outside, strict=True))

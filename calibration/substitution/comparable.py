@@ -43,7 +43,7 @@ def profile_of(simulated: RunRecord, profile: Profile) -> Profile:
         )
     factor = float(conditions.get("step_times_scaled_by") or 1.0)
     if factor != 1.0:
-        probe = {"ms": profile.probe["ms"] * factor} if profile.probe else None
+        probe = {**profile.probe, "ms": conditions["profile_probe_ms"]} if profile.probe else None
         profile = profile.times(factor).model_copy(update={"probe": probe})
     if (draw := conditions.get("coefficients_of_draw")) is not None:
         profile = profile.drawn(int(draw))

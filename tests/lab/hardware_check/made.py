@@ -46,7 +46,9 @@ def standing(folder: Path, seeds: int = 2, **load: Any) -> Standing:
     given = {"requests": 24, "rate": 40.0, "lengths": "constant(prompt=48, output=12)", **load}
     slo = ServiceLevel(ttft_s=0.5)
     base = Scenario(load=Load(**given, slo=slo), profile=str(folder / "profile.json"), preset="vllm")
-    cells = {"many seats": {}, "two seats": {"max_num_seqs": 2}, "one seat": {"max_num_seqs": 1}}
+    seats = {"many seats": 16, "two seats": 2, "one seat": 1}
+    small = {"max_num_batched_tokens": 256, "max_model_len": 256}  # so that an engine is soon warm
+    cells = {name: {"max_num_seqs": number, **small} for name, number in seats.items()}
     ranked = tuple(
         Ranked(name, base.model_copy(update={"settings": settings}), float(i), None)
         for i, (name, settings) in enumerate(cells.items(), 1)
