@@ -61,7 +61,11 @@ def describe(profile: Profile) -> str:
     if capacity := profile.capacity:
         lines.append(f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}")
     if drift := profile.conditions.get("speed_drift"):
-        lines.append(f"the machine's speed varied by {drift:.2f} times meanwhile, and is divided out by a probe")
+        exponent = (profile.probe or {}).get("exponent", 1.0)
+        lines.append(
+            f"the machine's probe varied by {drift:.2f} times meanwhile; steps take (probe / usual)^{exponent:.2f} times as "
+            f"long, which is divided out"
+        )
     return "\n".join(lines)
 
 
