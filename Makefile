@@ -13,6 +13,7 @@
 # make soak      ten minutes of random requests, disconnects and stalled readers
 # make compiled  the packages with their hot modules compiled, in .compiled; takes a minute
 # make test-compiled   the compiled packages decide and record as the source does
+# make test-long   new random cases for the scheduler, and what takes minutes
 # make sweeps-full   a sweep killed at 100 moments; what the rule for more seeds does; Ray where it is installed; ten minutes
 # make oracles   the simulator against queueing theory, in full: 200 seeds a setting, and long runs; about 20 minutes
 # make mutants   change serving/schedule and serving/state in every small way: do the tests notice? Takes an hour
@@ -36,7 +37,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell { pwd; ls */__init__.py; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 HALF := $(VENV)/.unfinished
 
-.PHONY: help setup demo truth sweep fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-sweep bench-steps clients fuzz soak compiled test-compiled sweeps-full oracles mutants format lock clean
+.PHONY: help setup demo truth sweep fidelity test lint types layers notebooks unit bench bench-simulators bench-engines bench-sweep bench-steps clients fuzz soak compiled test-compiled test-long sweeps-full oracles mutants format lock clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -106,7 +107,7 @@ notebooks: setup
 
 unit: setup
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup
 	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies
@@ -160,6 +161,9 @@ test-compiled: compiled
 	@echo "== pytest, compiled"
 	@cd .compiled && ../$(BIN)/python -m pytest -q tests/lab/test_compiled.py tests/serving/test_decision_traces.py \
 	    tests/serving/test_counting.py tests/lab/test_same_record.py tests/lab/test_same_fleet_record.py tests/records/test_replay.py
+
+test-long: setup
+	@$(BIN)/python -m pytest -q -n 2 -m long
 
 sweeps-full: setup
 	@SWEEPS=full $(BIN)/python -m pytest -q -s tests/lab/sweep/test_sweep_killed.py tests/lab/sweep/test_until_rule.py tests/lab/sweep/test_on_ray.py

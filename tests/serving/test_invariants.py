@@ -91,7 +91,7 @@ def test_any_combination() -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_any_combination_at_length() -> None:
     rng = random.Random("combinations at length")
     parts = [(registry, plain(registry)) for registry in (POLICIES, EVICTIONS, RESERVATIONS, ADMISSIONS)]

@@ -257,7 +257,7 @@ def test_scheduler() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_scheduler_at_length() -> None:
     run_state_machine_as_test(

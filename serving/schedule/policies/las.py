@@ -33,7 +33,10 @@ class Las(Policy):
 
 
 def attained(request: RequestView) -> int:
-    """Tokens of service; a prompt that must be computed again after a preemption is not counted twice."""
-    if request.num_output:
+    """Tokens of service. A prompt that must be computed again after a preemption is not counted twice; one that was cut
+    short counts as a whole. If it counted as nothing, two long prompts could take each other's place for ever, as each
+    loses what it has computed.
+    """
+    if request.num_output or request.num_preemptions:
         return request.prompt_len + request.num_output
     return min(request.num_computed, request.prompt_len)

@@ -99,7 +99,7 @@ def test_settings_are_named_after_their_folders(tmp_path: Path) -> None:
         published(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not MEASURED.exists(), reason="../shared/measured/b300-steps is not here")
 def test_the_file_is_what_the_command_writes() -> None:
     """On another machine, to the last digits but two: least squares sums in another order."""

@@ -200,6 +200,22 @@ def test_las_shares_the_seat_in_quanta() -> None:
     assert abs(shared["b"] - shared["a"]) <= 17
 
 
+@pytest.mark.parametrize("policy", [Las, Mlfq])
+def test_prompts_that_take_each_others_place_are_done_in_the_end(policy) -> None:
+    """The pool holds one of them, and who gives way loses what it has computed."""
+    pool = {"num_blocks": 3, "block_size": 16, "max_model_len": 48, "enable_prefix_caching": False}
+    steps = {"long_prefill_token_threshold": 3, "scheduler_reserve_full_isl": False}
+    scheduler = build_scheduler("vllm", policy(), pool | steps)
+    for name in "ab":
+        scheduler.add(make(name, prompt=46, output=2), 0)
+    for now in range(500):
+        step = scheduler.schedule(now)
+        if isinstance(step, Idle):
+            break
+        scheduler.complete(step.step_id, [(1,) if s else () for s in step.samples], now)
+    assert not scheduler.has_work
+
+
 def test_sjf_counts_the_prompt_or_the_prompt_and_the_predicted_output() -> None:
     request = waiting(make("r", 3, 9, 50, predicted_output_len=20))
     assert Sjf("prompt").key(request) == (9, 3, "r")
