@@ -63,8 +63,8 @@ def describe(profile: Profile) -> str:
     if drift := profile.conditions.get("speed_drift"):
         exponent = (profile.probe or {}).get("exponent", 1.0)
         lines.append(
-            f"the machine's probe varied by {drift:.2f} times meanwhile; steps take (probe / usual)^{exponent:.2f} times as "
-            f"long, which is divided out"
+            f"the machine's probe varied by {drift:.2f} times meanwhile; steps take (probe / usual)^{exponent:.2f} "
+            f"times as long, which is divided out"
         )
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sim.client_clock import Sender
 
 Stored = Literal["", "endless", "perfect"]
-"""endless: full blocks of requests that have ended; what others hold the engine's own cache finds. perfect: those of every
-earlier prompt too, in order of sending, whether computed by then or not. "": what the engine's own cache holds.
+"""endless: full blocks of requests that have ended; what others hold the engine's own cache finds. perfect: those of
+every earlier prompt too, in order of sending, whether computed by then or not. "": what the engine's own cache holds.
 """
 
 

@@ -12,13 +12,12 @@ from lab.diagnose.causes import Cause
 from lab.diagnose.weigh import Weights
 from serving.errors import ServetwinError
 
-
 Figure = Literal["mean", "P99"]
 
 
 class Statement(NamedTuple):
-    """knob: of servetwin whatif. figure: of TTFT; before, after: in seconds. goal: what was looked for; reached: by this
-    knob, the mildest of those tried that does.
+    """knob: of servetwin whatif. figure: of TTFT; before, after: in seconds. goal: what was looked for; reached: by
+    this knob, the mildest of those tried that does.
     """
 
     knob: str
@@ -36,8 +35,8 @@ class Statement(NamedTuple):
 
 
 def statement(again: Again, weights: Weights, cause: Cause, figure: Figure) -> Statement | None:
-    """goal: half way from the run's figure to that of own prefill; for P99, where it exceeds the limit of the workload's
-    service level, that. None: no knob of the cause helps, or can be turned, here.
+    """goal: half way from the run's figure to that of own prefill; for P99, where it exceeds the limit of the
+    workload's service level, that. None: no knob of the cause helps, or can be turned, here.
     """
     before = _of(figure, _ttft(again.baseline))
     limits = [r.ttft_slo / 1e9 for r in again.setup.workload.requests if r.ttft_slo is not None]
