@@ -41,6 +41,7 @@ def measured(name: str, measure: Callable[[Path], Found], folder: Path, limit_s:
             process.join(PATIENCE_S)
             outcome, found = "FAILED", {"error": f"its process ended with exit code {process.exitcode}"}
     else:
+        process.kill()
         outcome, found = "FAILED", {"error": f"not done after {limit_s:.0f} s"}
     _end(process)
     return Result(name, outcome, time.perf_counter() - began, found)

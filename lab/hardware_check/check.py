@@ -216,8 +216,9 @@ def _run_all(tasks: Sequence[Task], hardware: Hardware, can_run: Callable[[Conte
     """Returns the cells that have runs missing still, as nothing here runs them."""
     todo = [task for task in tasks if hardware.kept(task.folder, task.one, task.workload) is None]
     kept = len(tasks) - len(todo)
-    lasting = sum(task.workload.requests[-1].arrival_time for task in todo if can_run(task.one)) / 1e9
-    say(f"{len(todo)} runs on hardware, of {lasting:.0f} s of arrivals in all{f'; {kept} are there' if kept else ''}")
+    now = [task for task in todo if can_run(task.one)]
+    lasting = sum(task.workload.requests[-1].arrival_time for task in now) / 1e9
+    say(f"{len(now)} runs on hardware, of {lasting:.0f} s of arrivals in all{f'; {kept} are there' if kept else ''}")
     for task in todo:
         if can_run(task.one):
             title = f"  repeat {task.repeat.number}: {task.one.name}"

@@ -163,7 +163,7 @@ def test_shares_and_own_prefill_add_up_to_ttft(tmp_path: Path) -> None:
 
 
 def test_other_names_and_a_second_time_give_the_same_verdict(tmp_path: Path) -> None:
-    load = drawn(rate=1.6, requests=25)
+    load = drawn(rate=1.6, requests=18)
     renamed = Workload("renamed", tuple(replace(r, request_id=f"x{i:03}") for i, r in enumerate(load.requests)))
     first = diagnosed(tmp_path / "a", load, num_blocks=500)
     again = diagnosed(tmp_path / "b", load, num_blocks=500)
@@ -237,7 +237,7 @@ def test_the_part_that_was_changed_has_the_whole_difference(tmp_path: Path) -> N
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran(tmp_path, drawn(rate=1.6), num_blocks=700)
+    ran(tmp_path, drawn(rate=1.6, requests=45), num_blocks=500)
     run_ = str(tmp_path / "run")
     assert run(["diagnose", run_]) == 0
     told = capsys.readouterr().out

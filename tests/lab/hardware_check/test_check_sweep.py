@@ -186,7 +186,7 @@ def test_servers_are_sent_the_requests_of_the_sweep(
     records = [read_client_run(place) for place in out.glob("real-*")]
     assert len({record.manifest.salt for record in records}) == 4
     for record in records:
-        assert record.summary["num_requests"]["finished"] == 24
+        assert record.summary["num_requests"]["finished"] == 12
         assert (record.requests["output_len"] == 32).all()
         assert record.requests["queue_s"].isna().all()
         twin = read_run(out / record.folder.name.replace("real", "sim", 1))
