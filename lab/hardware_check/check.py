@@ -219,11 +219,10 @@ def _run_all(tasks: Sequence[Task], hardware: Hardware, can_run: Callable[[Conte
     now = [task for task in todo if can_run(task.one)]
     lasting = sum(task.workload.requests[-1].arrival_time for task in now) / 1e9
     say(f"{len(now)} runs on hardware, of {lasting:.0f} s of arrivals in all{f'; {kept} are there' if kept else ''}")
-    for task in todo:
-        if can_run(task.one):
-            title = f"  repeat {task.repeat.number}: {task.one.name}"
-            with progress(title, len(task.workload.requests), "requests") as advance:
-                hardware.run(task.folder, task.one, task.workload, advance)
+    for task in now:
+        title = f"  repeat {task.repeat.number}: {task.one.name}"
+        with progress(title, len(task.workload.requests), "requests") as advance:
+            hardware.run(task.folder, task.one, task.workload, advance)
     missing = {task.one.name: task.one for task in todo if not can_run(task.one)}
     return list(missing.values())
 
