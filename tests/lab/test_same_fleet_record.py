@@ -93,7 +93,7 @@ def both(folder: Path, seed: int) -> str:
     return told[0]
 
 
-@pytest.mark.parametrize("first", range(0, 100, 25))
+@pytest.mark.parametrize("first", range(0, 75, 25))
 def test_the_same_bytes_for_random_fleets(tmp_path: Path, first: int) -> None:
     told = [both(tmp_path, seed) for seed in range(first, first + 25)]
     assert told.count("") > 15, told

@@ -54,7 +54,7 @@ def test_wrong_use_is_told(here, capsys) -> None:
 def test_a_run_of_the_real_engine_is_simulated_to_the_nanosecond(here, capsys, how) -> None:
     """However wrong the profile: with everything as measured, nothing is left."""
     pytest.importorskip("torch")
-    assert run(["workload", "make", "--rate", "20", "--requests", "60", "--seed", "3", "--out", "w.jsonl"]) == 0
+    assert run(["workload", "make", "--rate", "40", "--requests", "60", "--seed", "3", "--out", "w.jsonl"]) == 0
     assert run(["execute", "--workload", "w.jsonl", "--out", "real", *how]) == 0
     assert run(["simulate", "--workload", "w.jsonl", "--profile", "p.json", "--out", "simulated", *how]) == 0
     capsys.readouterr()

@@ -192,7 +192,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "short-of-memory" else []) for name in EXPECTED]
+)
 def test_the_symptoms_that_come_along_are_diagnosed_right(name: str, tmp_path: Path) -> None:
     (record,) = make(name, tmp_path)
     found = diagnose(Again.of(record))

@@ -22,7 +22,7 @@ from tests.sim.queueing.references import (
 )
 from tests.sim.queueing.world import Job, Placement, Service, Station, served, served_by_fleet
 
-SEEDS = 200 if os.environ.get("ORACLES") == "full" else 10
+SEEDS = 200 if os.environ.get("ORACLES") == "full" else 6
 JOBS = 2000
 STEP = 1000
 
