@@ -6,10 +6,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from records.atomic import write_file
+
+if TYPE_CHECKING:
+    from records.run import RunRecord
 
 MODEL = "600m"
 """Sizes of Qwen3-0.6B, the model of nano-vLLM's benchmark; random weights."""
@@ -17,6 +21,7 @@ CALIBRATION_S = 50.0
 TWIN_REQUESTS_S = 15.0
 TWIN_LOAD = 0.4
 """Of the vllm preset's capacity: prefill first, which is the other one, is full at less."""
+TWIN_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -56,29 +61,38 @@ def _compiled_ahead(folder: Path) -> dict[str, Any]:
 
 def _twin(folder: Path) -> dict[str, Any]:
     """Calibrate, simulate, execute, compare: on the device."""
-    from calibration.compare import compare
-    from calibration.measuring.traffic import AZURE_CONVERSATION
     from lab.calibration import calibrate_to, describe
-    from lab.runs import execute_run, simulate_run
-    from lab.tables import comparison_text
     from serving.schedule.config import EngineConfig
-    from serving.schedule.engine import EngineSpec
 
     runner = _runner(MODEL)
     config = EngineConfig(num_blocks=runner.num_blocks, block_size=runner.block_size)
     profile = calibrate_to(folder / "profile.json", runner, config, CALIBRATION_S, seed=0)
-    rate = TWIN_LOAD * float((profile.capacity or {})["requests_per_s"])
+    return {"profile": describe(profile).splitlines(), **both_worlds(folder, runner, profile, TWIN_LOAD)}
+
+
+def both_worlds(folder: Path, runner: Any, profile: Any, share: float) -> dict[str, Any]:
+    """Both presets at a share of the measured capacity, TWIN_REPEATS runs executed and one simulated of each."""
+    from calibration.compare import compare
+    from calibration.measuring.traffic import AZURE_CONVERSATION
+    from lab.runs import execute_run, simulate_run
+    from lab.tables import comparison_text
+    from serving.schedule.engine import EngineSpec
+
+    rate = share * float((profile.capacity or {})["requests_per_s"])
     load = AZURE_CONVERSATION.draw(rate, round(rate * TWIN_REQUESTS_S), seed=1)
-    records = []
-    for preset in ("vllm", "nano-vllm"):
-        spec = EngineSpec(preset)
-        real = [execute_run(folder / f"real-{preset}-{n}", load, runner, spec, profile=profile) for n in (1, 2)]
-        speed_of = [record.manifest for record in real]
-        records += [*real, simulate_run(folder / f"sim-{preset}", load, profile, spec, speed_of=speed_of)]
-    comparison = compare(records)
-    text = comparison_text(comparison)
-    write_file(folder / "comparison.txt", text.encode())
-    return {"profile": describe(profile).splitlines(), "comparison": comparison.as_dict(), "table": "comparison.txt"}
+    executed: dict[str, list[RunRecord]] = {"vllm": [], "nano-vllm": []}
+    for n in range(1, TWIN_REPEATS + 1):
+        for preset, runs in executed.items():
+            runs.append(execute_run(folder / f"real-{preset}-{n}", load, runner, EngineSpec(preset), profile=profile))
+    simulated = [
+        simulate_run(
+            folder / f"sim-{preset}", load, profile, EngineSpec(preset), speed_of=[run.manifest for run in runs]
+        )
+        for preset, runs in executed.items()
+    ]
+    comparison = compare([*chain.from_iterable(executed.values()), *simulated])
+    write_file(folder / "comparison.txt", comparison_text(comparison).encode())
+    return {"comparison": comparison.as_dict(), "table": "comparison.txt"}
 
 
 def _runner(model: str, enforce_eager: bool = False, num_blocks: int | None = None) -> Any:

@@ -95,7 +95,7 @@ def compile_launch(launch: Launch, target: GPUTarget) -> Any:
         raise BlockedError("kernels are interpreted in this process: unset TRITON_INTERPRET to compile them")
     kernel, backend = launch.kernel, make_backend(target)
     bind = create_function_from_signature(kernel.signature, kernel.params, backend)
-    settings = {"num_warps": launch.warps, "num_stages": launch.stages}
+    settings = {"num_warps": launch.warps_of(target.warp_size), "num_stages": launch.stages}
     bound, specialization, _ = bind(**launch.arguments)
     options, signature, constants, attributes = kernel._pack_args(backend, settings, bound, specialization, {})
     return triton.compile(ASTSource(kernel, signature, constants, attributes), target=target, options=options.__dict__)

@@ -41,7 +41,8 @@ MIN_SHARE = 128
 ROTATED_HEADS = 16  # heads of a program of rotate_qk
 ACTIVATION_BLOCK = 1024
 DRAW_BLOCK = 4096  # vocabulary entries of a program of sample
-THRESHOLD_BLOCK = 4096  # and of one turn of the search for a top-k or top-p threshold
+THRESHOLD_BLOCK = 8192  # and of one turn of the search for a top-k or top-p threshold
+THRESHOLD_WARPS = 32  # a row is one program's work, so it has as many threads as a program can have
 
 
 def padded(size: int) -> int:

@@ -2,6 +2,7 @@
 
 The grid needs only sizes the host knows: with BLOCK query tokens a program, sequence i is given the programs from
 query_starts[i] // BLOCK + i on, which is at least as many as it needs (the bound is vLLM's, triton_unified_attention).
+Programs of one block run side by side, and those of a prompt's end, which have most to do, before those of its start.
 """
 
 # ruff: noqa: N803 (Triton's custom: what is known when compiling is in capitals)
@@ -76,7 +77,7 @@ def prefill_launch(
         "HEAD_DIM": head_dim,
         "DIM": padded(head_dim),
     }
-    grid = (tokens // (tiles.rows // group) + batch if batch else 0, num_kv_heads)
+    grid = (num_kv_heads, tokens // (tiles.rows // group) + batch if batch else 0)
     return Launch(prefill_kernel, grid, arguments, tiles.warps, tiles.stages)
 
 
@@ -119,12 +120,13 @@ def prefill_kernel(
     DIM: tl.constexpr,
 ) -> None:
     """One program for a block of query tokens and one kv head; a tile's rows are tokens times heads of the group."""
-    kv_head = tl.program_id(1)
+    kv_head = tl.program_id(0)
+    program = tl.num_programs(1) - 1 - tl.program_id(1)
     block = ROWS // group
-    sequence = find_sequence(query_starts, batch, tl.program_id(0), block)
+    sequence = find_sequence(query_starts, batch, program, block)
     first_row = tl.load(query_starts + sequence)
     query_len = tl.load(query_starts + sequence + 1) - first_row
-    first_query = (tl.program_id(0) - (first_row // block + sequence)) * block
+    first_query = (program - (first_row // block + sequence)) * block
     if first_query < query_len:
         context_len = tl.load(context_lens + sequence)
         rows = tl.arange(0, ROWS)
@@ -137,17 +139,25 @@ def prefill_kernel(
         loaded = tl.load(query_places, mask=real, other=0.0)
         position = context_len - query_len + query
         end = tl.minimum(context_len - query_len + first_query + block, context_len)
+        seen_by_all = (context_len - query_len + first_query + 1) // KEYS * KEYS
         table = block_tables + sequence.to(tl.int64) * table_stride
+        keys_of_head = key_cache + kv_head * HEAD_DIM
+        values_of_head = value_cache + kv_head * HEAD_DIM
         result = tl.zeros([ROWS, DIM], tl.float32)
         largest = tl.full([ROWS], float("-inf"), tl.float32)
         total = tl.zeros([ROWS], tl.float32)
-        for start in range(0, end, KEYS):
+        for start in range(0, seen_by_all, KEYS):
+            slots = find_slots(table, start + tl.arange(0, KEYS), None, block_bits)
+            keys = load_tile(keys_of_head, slots, None, dims, slot_stride, HEAD_DIM)
+            values = load_tile(values_of_head, slots, None, dims, slot_stride, HEAD_DIM)
+            result, largest, total = absorb(loaded, keys, values, None, scale, result, largest, total)
+        for start in range(seen_by_all, end, KEYS):
             positions = start + tl.arange(0, KEYS)
             stored = positions < end
             slots = find_slots(table, positions, stored, block_bits)
-            keys = load_tile(key_cache + kv_head * HEAD_DIM, slots, stored, dims, slot_stride, HEAD_DIM)
-            values = load_tile(value_cache + kv_head * HEAD_DIM, slots, stored, dims, slot_stride, HEAD_DIM)
+            keys = load_tile(keys_of_head, slots, stored, dims, slot_stride, HEAD_DIM)
+            values = load_tile(values_of_head, slots, stored, dims, slot_stride, HEAD_DIM)
             visible = stored[None, :] & (positions[None, :] <= position[:, None])
             result, largest, total = absorb(loaded, keys, values, visible, scale, result, largest, total)
-        out_places = out + token[:, None] * (tl.num_programs(1) * group * HEAD_DIM) + heads[:, None] * HEAD_DIM
+        out_places = out + token[:, None] * (tl.num_programs(0) * group * HEAD_DIM) + heads[:, None] * HEAD_DIM
         tl.store(out_places + dims[None, :], (result / total[:, None]).to(out.dtype.element_ty), mask=real)

@@ -1,7 +1,7 @@
 """From logits to tokens: the largest, or by temperature, top-k and top-p with the noise of realexec/sampling.py.
 
 Gumbel-max: argmax(logit / temperature - log E), E standard exponential, a function of the row's word and the column
-alone. Top-k and top-p only say which logits take part: those from a threshold on, found by bisection of the bits of a
+alone. Top-k and top-p only say which logits take part: those from a threshold on, found by a search over the bits of a
 float, without sorting.
 """
 
@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from realexec.kernels.checks import packed, shaped, supported
-from realexec.kernels.configs import DRAW_BLOCK, THRESHOLD_BLOCK, padded, row_warps
+from realexec.kernels.configs import DRAW_BLOCK, THRESHOLD_BLOCK, THRESHOLD_WARPS, padded, row_warps
 from realexec.kernels.launch import Launch
 
 
@@ -66,7 +66,7 @@ def sample_launches(
     }
     choose = {"scores": scores, "tokens": tokens, "out": out, "parts": parts, "PARTS": padded(parts)}
     return (
-        Launch(threshold_kernel, (rows,), threshold, row_warps(THRESHOLD_BLOCK)),
+        Launch(threshold_kernel, (rows,), threshold, THRESHOLD_WARPS),
         Launch(draw_kernel, (rows, parts), draw, row_warps(DRAW_BLOCK)),
         Launch(choose_kernel, (rows,), choose, row_warps(padded(parts))),
     )
@@ -80,27 +80,33 @@ def order_of(values: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def mass_from(
+def masses_from(
     logits: tl.tensor,
     vocab: tl.tensor,
     lowest: tl.tensor,
+    middle: tl.tensor,
+    highest: tl.tensor,
     largest: tl.tensor,
     scale: tl.tensor,
     COUNT: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> tl.tensor:
-    """How many logits have an order of at least lowest, or their softmax weight relative to the largest."""
-    sums = tl.zeros([BLOCK], tl.float32)
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """How many logits have an order of at least lowest, middle and highest, or their softmax weight relative to the
+    largest.
+    """
+    from_lowest = tl.zeros([BLOCK], tl.float32)
+    from_middle = tl.zeros([BLOCK], tl.float32)
+    from_highest = tl.zeros([BLOCK], tl.float32)
     for start in range(0, vocab, BLOCK):
         columns = start + tl.arange(0, BLOCK)
         real = columns < vocab
         values = tl.load(logits + columns, mask=real, other=float("-inf")).to(tl.float32)
-        kept = real & (order_of(values) >= lowest)
-        if COUNT:
-            sums += kept.to(tl.float32)
-        else:
-            sums += tl.where(kept, tl.exp2((values - largest) * scale), 0.0)
-    return tl.sum(sums, 0)
+        order = order_of(values)
+        weights = real.to(tl.float32) if COUNT else tl.exp2((values - largest) * scale)
+        from_lowest += tl.where(order >= lowest, weights, 0.0)
+        from_middle += tl.where(order >= middle, weights, 0.0)
+        from_highest += tl.where(order >= highest, weights, 0.0)
+    return tl.sum(from_lowest, 0), tl.sum(from_middle, 0), tl.sum(from_highest, 0)
 
 
 @triton.jit
@@ -114,15 +120,23 @@ def highest_with(
     COUNT: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> tl.tensor:
-    """The highest order from which on the mass is still what is needed, by bisection; from lowest on it is."""
-    enough = lowest
-    little = order_of(largest) + 1
+    """The highest order from which on the mass is still what is needed, in quarters; from lowest on it is.
+
+    int64: the distance of two orders need not fit into 32 bits.
+    """
+    enough = lowest.to(tl.int64)
+    little = order_of(largest).to(tl.int64) + 1
     while enough + 1 < little:
-        middle = (enough & little) + ((enough ^ little) >> 1)  # their mean, without overflow
-        suffices = mass_from(logits, vocab, middle, largest, scale, COUNT, BLOCK) >= needed
-        enough = tl.where(suffices, middle, enough)
-        little = tl.where(suffices, little, middle)
-    return enough
+        quarter = tl.maximum((little - enough) // 4, 1)
+        a = enough + quarter
+        b = tl.minimum(a + quarter, little - 1)
+        c = tl.minimum(b + quarter, little - 1)
+        from_a, from_b, from_c = masses_from(
+            logits, vocab, a.to(tl.int32), b.to(tl.int32), c.to(tl.int32), largest, scale, COUNT, BLOCK
+        )
+        little = tl.where(from_a < needed, a, tl.where(from_b < needed, b, tl.where(from_c < needed, c, little)))
+        enough = tl.where(from_c >= needed, c, tl.where(from_b >= needed, b, tl.where(from_a >= needed, a, enough)))
+    return enough.to(tl.int32)
 
 
 @triton.jit(do_not_specialize_on_alignment=["temperatures", "top_k", "top_p"])
@@ -157,8 +171,8 @@ def threshold_kernel(
         if by_count:
             lowest = highest_with(k.to(tl.float32), first, vocab, lowest, largest, scale, True, BLOCK)
         if by_mass:
-            needed = p * mass_from(first, vocab, lowest, largest, scale, False, BLOCK)
-            lowest = highest_with(needed, first, vocab, lowest, largest, scale, False, BLOCK)
+            total, _, _ = masses_from(first, vocab, lowest, lowest, lowest, largest, scale, False, BLOCK)
+            lowest = highest_with(p * total, first, vocab, lowest, largest, scale, False, BLOCK)
         threshold = (lowest ^ ((lowest >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
     tl.store(thresholds + row, threshold)
 

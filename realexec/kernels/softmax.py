@@ -27,21 +27,31 @@ def product(left: tl.tensor, right: tl.tensor) -> tl.tensor:
 def load_tile(
     cache: tl.tensor,
     slots: tl.tensor,
-    stored: tl.tensor,
+    stored: tl.tensor | None,
     dims: tl.tensor,
     slot_stride: tl.tensor,
     HEAD_DIM: tl.constexpr,
 ) -> tl.tensor:
-    """Rows of one head, [keys, DIM]: zero where not stored, and beyond the head. slots int64: a cache may be large."""
+    """Rows of one head, [keys, DIM]: zero where not stored (None: all are), and beyond the head. slots int64: a cache
+    may be large.
+    """
     places = cache + slots[:, None] * slot_stride + dims[None, :]
-    return tl.load(places, mask=stored[:, None] & (dims[None, :] < HEAD_DIM), other=0.0)
+    if stored is not None:
+        return tl.load(places, mask=stored[:, None] & (dims[None, :] < HEAD_DIM), other=0.0)
+    elif dims.shape[0] == HEAD_DIM:
+        return tl.load(places)
+    else:
+        return tl.load(places, mask=dims[None, :] < HEAD_DIM, other=0.0)
 
 
 @triton.jit
-def find_slots(table: tl.tensor, positions: tl.tensor, stored: tl.tensor, block_bits: tl.tensor) -> tl.tensor:
+def find_slots(table: tl.tensor, positions: tl.tensor, stored: tl.tensor | None, block_bits: tl.tensor) -> tl.tensor:
     """The slot of each position (int64) by a sequence's block table; entries of positions not stored are not read."""
-    blocks = tl.load(table + (positions >> block_bits), mask=stored, other=0).to(tl.int64)
-    return (blocks << block_bits) + (positions & ((1 << block_bits) - 1))
+    if stored is None:
+        blocks = tl.load(table + (positions >> block_bits))
+    else:
+        blocks = tl.load(table + (positions >> block_bits), mask=stored, other=0)
+    return (blocks.to(tl.int64) << block_bits) + (positions & ((1 << block_bits) - 1))
 
 
 @triton.jit
@@ -49,7 +59,7 @@ def absorb(
     queries: tl.tensor,
     keys: tl.tensor,
     values: tl.tensor,
-    visible: tl.tensor,
+    visible: tl.tensor | None,
     scale: tl.tensor,
     summed: tl.tensor,
     largest: tl.tensor,
@@ -57,11 +67,13 @@ def absorb(
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """summed, largest, total once a tile's keys and values [keys, DIM] have been seen.
 
-    visible [rows, keys]: each row must see some key in its first tile, or its weights are not numbers.
+    visible [rows, keys], None: all; each row must see some key in its first tile, or its weights are not numbers.
     """
-    scores = tl.where(visible, product(queries, tl.trans(keys)) * scale, float("-inf"))
-    raised = tl.maximum(largest, tl.max(scores, 1))
+    scores = product(queries, tl.trans(keys))
+    if visible is not None:
+        scores = tl.where(visible, scores, float("-inf"))
+    raised = tl.maximum(largest, tl.max(scores, 1) * scale)
     kept = tl.exp2(largest - raised)
-    weights = tl.exp2(scores - raised[:, None])
+    weights = tl.exp2(scores * scale - raised[:, None])
     summed = summed * kept[:, None] + product(weights.to(values.dtype), values)
     return summed, raised, total * kept + tl.sum(weights, 1)
