@@ -5,10 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from calibration.speed import at_speed_of, typical_ms
+from calibration.speed import at_speed_of, drift_of, typical_ms
 from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
+from records.drift import Drift, drift_condition, probes_condition
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -89,6 +90,7 @@ def simulate_into(
     """Simulate a workload with a profile's step times. KV blocks default to the profile's.
 
     speed_of: real runs; step times are scaled by their probe of the machine over the profile's, and the record says so.
+    Of one run: as it changed while that went on.
     told_by: who tells the scheduler of output lengths (workloads/predict.py); "": nobody.
     host_link: bytes a second between device and host memory, in place of the profile's.
     max_in_flight: the most requests that clients have sent and that have not ended; None: as many as are due.
@@ -109,8 +111,10 @@ def simulate_into(
     check_servable(workload, [scheduler])
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
     recorded = RecordedScheduler(scheduler, truth.placeholders) if run.keeps_log else None
+    drift: Drift = ()
     factor = 1.0
     if speed_of:
+        drift = drift_of(profile, speed_of[0]) if len(speed_of) == 1 else ()
         profile, factor = at_speed_of(profile, speed_of)
     if draw is not None:
         profile = profile.drawn(draw)
@@ -139,7 +143,18 @@ def simulate_into(
         log()
 
     driven = recorded or scheduler
-    rejected = stream(sender, truth, driven, cost, tell, sent=run.sent, plain=plain, tell_quiet=tell_quiet, noise=noise)
+    rejected = stream(
+        sender,
+        truth,
+        driven,
+        cost,
+        tell,
+        sent=run.sent,
+        plain=plain,
+        tell_quiet=tell_quiet,
+        noise=noise,
+        drift=drift,
+    )
     log()
     manifest = Manifest(
         world="simulated",
@@ -152,6 +167,7 @@ def simulate_into(
             "outside_hull": outside.share(),
             "profile_probe_ms": (profile.probe or {}).get("ms"),
             "step_times_scaled_by": factor,
+            **drift_condition(drift),
             "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
             **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
             **({} if draw is None else {"coefficients_of_draw": draw}),
@@ -202,7 +218,8 @@ def execute_run(
         software=software(),
         conditions={
             **runner.conditions,
-            "probe_ms": typical_ms(run.probes),
+            "probe_ms": typical_ms([took for _, took in run.probes]),
+            **probes_condition(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
             **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),

@@ -107,9 +107,9 @@ class _Arrival(NamedTuple):
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
-    probes: nanoseconds of the runner's probe of the machine, every 0.4 s between steps; 2 to 3 percent of the time.
-        It has the device to itself: the step after it is scheduled when none is in flight. Without `probing` there are
-        none: an engine without end would keep them all.
+    probes: when the runner's probe of the machine ended, and what it took; every 0.4 s between steps, 2 to 3 percent
+        of the time. It has the device to itself: the step after it is scheduled when none is in flight. Without
+        `probing` there are none: an engine without end would keep them all.
     delivered: an ExecutedStep a step and a Refusal a request turned away, in order; last of all None, or the exception
         that ended the engine.
     snapshot: the scheduler after its latest decision, Idle included; replaced, never changed.
@@ -125,7 +125,7 @@ class Engine:
         probing: bool = True,
     ) -> None:
         self.delivered: queue.SimpleQueue[ExecutedStep | Refusal | BaseException | None] = queue.SimpleQueue()
-        self.probes: list[int] = []
+        self.probes: list[tuple[int, int]] = []
         self.snapshot = scheduler.snapshot()
         self._scheduler = scheduler
         self._runner = runner
@@ -210,7 +210,8 @@ class Engine:
             self._complete(in_flight.popleft())
             if self._probing and self._device_free_at >= self._next_probe:
                 self._complete_all()
-                self.probes.append(runner.probe())
+                took = runner.probe()
+                self.probes.append((self._clock(), took))
                 self._next_probe = self._device_free_at + PROBE_EVERY_NS
         self._complete_all()
 

@@ -28,8 +28,8 @@ LEAD_NS = 20_000_000
 class ExecutedRun:
     """Integer nanoseconds. sent: requests as they were sent; unsent: request id -> why it was not.
 
-    lateness: per request, submitted minus arrival time; it counts as queueing time. probes: what the runner's probe
-    took, through the run.
+    lateness: per request, submitted minus arrival time; it counts as queueing time. probes: when the
+    runner's probe of the machine ended, and what it took.
     """
 
     receipts: list[StepReceipt]
@@ -37,7 +37,7 @@ class ExecutedRun:
     rejected: dict[str, str]
     unsent: dict[str, str]
     lateness: list[int]
-    probes: list[int]
+    probes: list[tuple[int, int]]
 
 
 def execute(

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import simpy
 
+from records.drift import Drift
 from serving.cost import CostModel
 from serving.errors import PolicyError
 from serving.request import Request
 from serving.schedule.contract import QuietSteps, SchedulerLike, StepReceipt
 from sim.client_clock import ClientClock, Given, Sender
+from sim.drift import drifting
 from sim.noise import StepNoise
 from sim.replica import Replica
 from workloads.truth import Truth
@@ -41,11 +43,13 @@ def stream(
     plain: bool = False,
     tell_quiet: Callable[[QuietSteps], None] | None = None,
     noise: StepNoise | None = None,
+    drift: Drift = (),
 ) -> dict[str, str]:
     """As simulate(), of any length, and with clients that wait for answers; receipts go as they are made.
 
     sent: told of each request when its client sends it. plain: an event for everything that happens, the oracle of the
     faster path. tell_quiet: gets quiet steps many at once, in place of their receipts. noise: of execution times.
+    drift: how fast the machine is, from when on.
     Returns who was rejected, and why. Errors: PolicyError where the policy holds somebody back for ever.
     """
     env = simpy.Environment(initial_time=0)
@@ -77,8 +81,20 @@ def stream(
 
     open_loop = isinstance(sender, Given)
     quiet = None if plain or tell_quiet is None else tell_quiet if open_loop else tell_quiet_ended
-    replica = Replica(env, scheduler, cost, truth, tell if open_loop else tell_ended, refused, plain, quiet, noise)
+    replica = Replica(
+        env,
+        scheduler,
+        cost,
+        truth,
+        tell if open_loop else tell_ended,
+        refused,
+        plain,
+        quiet,
+        noise,
+        alone=not drift,
+    )
     clock = ClientClock(env, sender, submit)
+    env.process(drifting(env, replica, drift))
     with rare_collections():
         env.run()
     if scheduler.has_work:

@@ -14,13 +14,13 @@ from calibration.measuring.others import Others
 from calibration.measuring.planned import AnyToken, PlannedScheduler
 from calibration.measuring.traffic import Traffic
 from calibration.measuring.watched import WatchedRunner
+from calibration.speed import smoothed
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import build_scheduler
 from workloads.workload import Workload
 
-PROBES_AVERAGED = 5
 LARGEST_DISTURBED_SHARE = 0.5
 LARGEST_DRIFT = 2.0
 
@@ -113,8 +113,7 @@ class Session:
         rows["others"] = [others.share_at(watched.at_s[i]) for i in ids]
         rows["disturbed"] = [others.disturbed_at(watched.at_s[i]) for i in ids]
         at, probe_ms = np.array(watched.probes).T
-        smooth = pd.Series(probe_ms).rolling(PROBES_AVERAGED, center=True, min_periods=1).median()
-        rows["probe_ms"] = np.interp(rows["at"].to_numpy(), at, smooth.to_numpy())
+        rows["probe_ms"] = np.interp(rows["at"].to_numpy(), at, smoothed(probe_ms))
         return rows
 
 

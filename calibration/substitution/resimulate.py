@@ -13,6 +13,7 @@ from calibration.substitution.factors import Coalition, Factor
 from calibration.substitution.measured import MeasuredSteps
 from calibration.substitution.sequence import RecordedSequence
 from calibration.substitution.workload import Sent, predicted_lengths
+from records.drift import drift_in
 from records.manifest import EngineIdentity
 from records.profile import Profile
 from records.profile_cost import ProfileCost
@@ -68,6 +69,7 @@ class Resimulation:
         self._told = {f: predicted_lengths(measured if f else simulated) for f in (False, True)}
         seed = simulated.manifest.seed
         self._noise = None if seed is None else (profile, seed)
+        self._drift = drift_in(simulated.manifest.conditions)
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -89,6 +91,7 @@ class Resimulation:
             finished.tell,
             sent=finished.sent,
             noise=self._step_noise(taken),
+            drift=() if Factor.STEP in taken else self._drift,
         )
         return Resimulated(_frame(finished.timelines), cost.num_same / cost.num_steps if cost.num_steps else 0.0)
 

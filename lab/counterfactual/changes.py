@@ -277,7 +277,9 @@ class Gpu:
         num_blocks = tokens // (old.num_blocks * old.block_size * block_size)
         longest = min(_whole(_setting(to, "max_model_len")), int(self.profile.model.get("max_position", 2**31)))
         changed = _with(to, num_blocks=max(1, num_blocks), max_model_len=longest)
-        return replace(changed, profile=self.profile, speed=1.0, host_link=new.host_link_bytes_per_s)
+        return replace(
+            changed, profile=self.profile, speed=1.0, probe_ms=None, drift=(), host_link=new.host_link_bytes_per_s
+        )
 
 
 @dataclass(frozen=True)

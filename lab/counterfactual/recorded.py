@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from calibration.shipped import FOLDER, names
-from calibration.speed import at_speed_of
+from calibration.speed import at_speed_of, drift_of
 from calibration.substitution.engines import measured_engine
 from lab.counterfactual.durations import Durations
 from lab.counterfactual.setup import Chance, Setup
+from records.drift import drift_in
 from records.inputs import request_from_json
 from records.manifest import EngineIdentity, Manifest
 from records.profile import Profile, read_profile
@@ -34,14 +35,18 @@ def setup_of(record: RunRecord, profile: Profile | None, workload: Workload | No
     identity = manifest.engine if manifest.world == "simulated" else measured_engine(record)
     speed = float(conditions.get("step_times_scaled_by") or 1.0)
     link = conditions.get("host_link_bytes_per_s") if manifest.world == "simulated" else own.kv.host_link_bytes_per_s
+    probe_ms, drift = conditions.get("profile_probe_ms"), drift_in(conditions)
     if manifest.world == "real" and own.probe and isinstance(conditions.get("probe_ms"), float):
-        speed = at_speed_of(own, [manifest])[1]
+        speed, drift = at_speed_of(own, [manifest])[1], drift_of(own, manifest)
+        probe_ms = conditions["probe_ms"]
     changed = conditions.get(CHANGED) or {}
     return Setup(
         profile=own,
         engine=_engine(identity),
         workload=workload_of(record, workload),
         speed=speed,
+        probe_ms=probe_ms,
+        drift=drift,
         host_link=link,
         predictor=identity.predictor,
         max_in_flight=conditions.get("max_in_flight"),

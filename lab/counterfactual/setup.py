@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from lab.counterfactual.durations import Durations, ScaledCost
 from lab.counterfactual.warm import Stored
+from records.drift import Drift
 from records.profile import Profile
 from serving.schedule.engine import EngineSpec
 from workloads.workload import Workload
@@ -24,6 +25,7 @@ class Setup:
     """What is simulated.
 
     profile: as it was calibrated. speed: all its step times are this many times as long, for a machine that was slower.
+    probe_ms: the probe of that machine; None: the profile's. drift: how its speed changed during the run.
     host_link: bytes a second between device and host memory; None: not known. engine: with every setting that has an
     effect. predictor: who tells of output lengths; "": nobody. max_in_flight: requests that clients have sent and that
     have not ended; None: no limit. durations: parts of the time that are longer or shorter than the profile says.
@@ -35,6 +37,8 @@ class Setup:
     engine: EngineSpec
     workload: Workload
     speed: float = 1.0
+    probe_ms: float | None = None
+    drift: Drift = ()
     host_link: float | None = None
     predictor: str = ""
     max_in_flight: int | None = None

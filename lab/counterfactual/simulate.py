@@ -20,6 +20,7 @@ from lab.runs import (
     unvalidated,
     workload_identity,
 )
+from records.drift import drift_condition
 from records.inputs import RecordedScheduler
 from records.manifest import Manifest, ProfileIdentity
 from records.request_rows import RequestRows
@@ -106,7 +107,17 @@ def simulate(
         if into is not None:
             into.sent(request)
 
-    rejected = stream(sender, truth, recorded or driven, cost, tell, sent=sent, tell_quiet=tell_quiet, noise=noise)
+    rejected = stream(
+        sender,
+        truth,
+        recorded or driven,
+        cost,
+        tell,
+        sent=sent,
+        tell_quiet=tell_quiet,
+        noise=noise,
+        drift=setup.drift,
+    )
     log()
     if into is not None:
         manifest = _manifest(setup, chance, scheduler, outside, "" if steering is None else steering.told)
@@ -155,8 +166,9 @@ def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: Outsi
         seed=chance.noise_seed,
         conditions={
             "outside_hull": outside.share(),
-            "profile_probe_ms": (setup.world_profile(None).probe or {}).get("ms"),
+            "profile_probe_ms": setup.probe_ms or (setup.profile.probe or {}).get("ms"),
             "step_times_scaled_by": setup.speed,
+            **drift_condition(setup.drift),
             "host_link_bytes_per_s": setup.host_link,
             **({} if setup.max_in_flight is None else {"max_in_flight": setup.max_in_flight}),
             **({} if chance.draw is None else {"coefficients_of_draw": chance.draw}),

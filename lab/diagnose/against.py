@@ -105,7 +105,15 @@ def _with(part: str, to: Setup, of: Setup) -> Setup:
         case "KV":
             return replace(to, engine=replace(mine, settings=settings(POOL)))
         case "steps":
-            return replace(to, profile=of.profile, speed=of.speed, host_link=of.host_link, durations=of.durations)
+            return replace(
+                to,
+                profile=of.profile,
+                speed=of.speed,
+                probe_ms=of.probe_ms,
+                drift=of.drift,
+                host_link=of.host_link,
+                durations=of.durations,
+            )
         case _:
             return replace(to, max_in_flight=of.max_in_flight)
 

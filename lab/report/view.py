@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from lab.report.timeline import COLUMNS, Timeline, timelines
 from lab.summary import read_summary, system_of
+from records.drift import DRIFT, PROBES
 from records.run import RunRecord
 
 PARTS = ("queue", "schedule", "prefill", "return")
@@ -101,7 +102,11 @@ def _facts(record: RunRecord) -> "list[tuple[str, str]]":
     if manifest.engine.predictor:
         told.append(("output lengths predicted by", manifest.engine.predictor))
     told += [(f"setting {name}", str(value)) for name, value in manifest.engine.settings.items()]
-    told += [(name.replace("_", " "), str(value)) for name, value in manifest.conditions.items()]
+    told += [
+        (name.replace("_", " "), str(value))
+        for name, value in manifest.conditions.items()
+        if name not in (DRIFT, PROBES)
+    ]
     return told
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from lab.runs import simulate_run
 from records.cost_terms import CostTerms, Term
+from records.manifest import Manifest
 from records.profile import RESIDUAL_SHARES, KVCapacity, Profile, ResidualNoise
 from records.run import FILES
 from serving.errors import ServetwinError
@@ -49,7 +50,16 @@ def profile(rng: random.Random) -> Profile:
         residual={"mixed": NOISE, "decode": NOISE},
         hull={"num_seqs": (1, 3), "decode_context": (0, 60)},
         kv=KVCapacity(num_blocks=64, block_size=4, bytes_per_token=100, host_link_bytes_per_s=1e6),
+        probe={"ms": 4.0, "exponent": 0.6},
     )
+
+
+def drifting_machine(rng: random.Random) -> Manifest:
+    """What a real run tells of the machine that it had, which was slow and fast by turns."""
+    begin, every = rng.choice([0, 0.0005]), rng.choice([0.001, 0.01, 0.1])
+    taken = [rng.uniform(3, 8) for _ in range(rng.randint(1, 60))]
+    probes = {"at_s": [begin + every * i for i in range(len(taken))], "ms": taken}
+    return Manifest.model_construct(conditions={"probe_ms": sum(taken) / len(taken), "probes": probes})
 
 
 def workload(rng: random.Random) -> Workload:
@@ -124,6 +134,7 @@ def both(folder: Path, seed: int) -> str:
         load = conversations(rng, load)
     spec = engine(rng, load)
     cap, noise = rng.choice([None, None, 1, 3]), rng.choice([None, seed])
+    speed_of = [drifting_machine(rng)] if rng.random() < 0.5 else []
     told = []
     for name, is_plain in (("plain", True), ("fast", False)):
         try:
@@ -136,6 +147,7 @@ def both(folder: Path, seed: int) -> str:
                 force=True,
                 max_in_flight=cap,
                 noise_seed=noise,
+                speed_of=speed_of,
                 plain=is_plain,
             )
             told.append("")

@@ -10,7 +10,7 @@ from records.profile import KVCapacity, Profile
 from records.run import RunRecord
 from serving.errors import ServetwinError
 from serving.schedule.engine import EngineSpec
-from tests.lab.test_same_record import conversations, engine, profile, workload
+from tests.lab.test_same_record import conversations, drifting_machine, engine, profile, workload
 from workloads.workload import Workload, WorkloadRequest
 
 
@@ -22,8 +22,10 @@ def random_run(folder: Path, seed: int, sessions: bool = False) -> tuple[RunReco
         load = conversations(rng, load)
     spec = engine(rng, load)
     noise = rng.choice([None, seed])
+    speed_of = [drifting_machine(rng)] if rng.random() < 0.3 else []
+    at = folder / f"run-{seed}"
     try:
-        record = simulate_run(folder / f"run-{seed}", load, costs, spec, told_by="oracle", noise_seed=noise)
+        record = simulate_run(at, load, costs, spec, told_by="oracle", noise_seed=noise, speed_of=speed_of)
     except ServetwinError:
         return None
     return record, costs, load

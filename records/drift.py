@@ -1,0 +1,49 @@
+"""How fast a machine was while a run went on, as run records keep it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from records.units import nanoseconds, seconds
+
+Drift = Sequence[tuple[int, float]]
+"""From each instant [ns] on, in order, execution takes so many times as long as on average over the run."""
+
+DRIFT = "drift"
+"""Key in the conditions of a simulated run."""
+PROBES = "probes"
+"""Key in the conditions of a real run: when the machine was probed, and how long that took."""
+MOST_PROBES = 1000
+"""That a record keeps: of more, neighbours are averaged."""
+
+
+def drift_condition(drift: Drift) -> dict[str, Any]:
+    """For the conditions of a simulated run; nothing where the machine did not change."""
+    if not drift:
+        return {}
+    return {DRIFT: {"at_s": [seconds(at) for at, _ in drift], "times_as_long": [factor for _, factor in drift]}}
+
+
+def drift_in(conditions: Mapping[str, Any]) -> Drift:
+    """Of a simulated run, as it was."""
+    kept = conditions.get(DRIFT)
+    if not kept:
+        return ()
+    return tuple((nanoseconds(at), factor) for at, factor in zip(kept["at_s"], kept["times_as_long"], strict=True))
+
+
+def probes_condition(probes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """For the conditions of a real run. probes: when each ended and what it took, in nanoseconds."""
+    size = -(-len(probes) // MOST_PROBES)
+    groups = [probes[first : first + size] for first in range(0, len(probes), size or 1)]
+    return {
+        PROBES: {
+            "at_s": [seconds(sum(at for at, _ in group) // len(group)) for group in groups],
+            "ms": [sum(took for _, took in group) / len(group) / 1e6 for group in groups],
+        }
+    }
+
+
+def probes_in(conditions: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Of a real run: seconds and milliseconds; empty where it kept none."""
+    kept = conditions.get(PROBES) or {"at_s": [], "ms": []}
+    return kept["at_s"], kept["ms"]

@@ -1,0 +1,48 @@
+"""A machine that becomes slower: steps take as long as it was fast when they were launched."""
+
+import pytest
+
+from serving.schedule.contract import QuietSteps, StepReceipt
+from serving.schedule.engine import build_scheduler
+from sim.client_clock import Given
+from sim.scripted import ScriptedCost
+from sim.simulate import stream
+from workloads.truth import Truth
+from workloads.workload import Workload, WorkloadRequest, materialize
+
+LOAD = Workload("one", (WorkloadRequest("a", 0, 1, 6, 6),))
+
+
+def ends(drift: list[tuple[int, float]], plain: bool) -> list[int]:
+    """When each step of one request ended; a step takes 100 where the machine is as fast as usual."""
+    told: list[int] = []
+
+    def tell(receipt: StepReceipt) -> None:
+        told.append(receipt.host_at)
+
+    def tell_quiet(steps: QuietSteps) -> None:
+        told.extend(steps.host_ats)
+
+    truth = Truth(LOAD)
+    scheduler = build_scheduler("vllm", tokens_of=None if plain else truth.placeholders)
+    given = Given(materialize(LOAD))
+    cost = ScriptedCost(execute=100)
+    stream(given, truth, scheduler, cost, tell, plain=plain, tell_quiet=None if plain else tell_quiet, drift=drift)
+    return told
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_steps_take_as_long_as_the_machine_is_slow_when_they_are_launched(plain: bool) -> None:
+    assert ends([], plain) == [100, 200, 300, 400, 500, 600]
+    assert ends([(0, 2.0)], plain) == [200, 400, 600, 800, 1000, 1200]
+    assert ends([(0, 1.0), (150, 2.0), (450, 0.5)], plain) == [100, 200, 400, 600, 650, 700]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_at_one_instant_the_machine_changes_before_a_step_is_launched(plain: bool) -> None:
+    assert ends([(200, 3.0), (500, 1.0)], plain) == [100, 200, 500, 600, 700, 800]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_comes_after_the_last_request_changes_nothing(plain: bool) -> None:
+    assert ends([(0, 1.0), (10_000, 9.0)], plain) == [100, 200, 300, 400, 500, 600]
