@@ -16,7 +16,7 @@ from calibration.measuring.traffic import Traffic
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
-from calibration.probed import probe_exponent
+from calibration.probed import probe_exponents
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import KVCapacity, Profile
@@ -65,9 +65,8 @@ def together(runs: Sequence[pd.DataFrame], served: Sequence[str]) -> pd.DataFram
     samples = pd.concat(runs, ignore_index=True)
     samples["is_served"] = samples["run"].isin(served)
     samples["weight"] = np.where(samples["is_served"], SERVED_WEIGHT, 1.0)
-    exponent = probe_exponent(_for_execution(samples))
-    samples["probe_exponent"] = exponent
-    slower = (samples["probe_ms"] / samples["probe_ms"].median()) ** exponent
+    samples["probe_exponent"] = probe_exponents(_for_execution(samples)).of(samples)
+    slower = (samples["probe_ms"] / samples["probe_ms"].median()) ** samples["probe_exponent"]
     samples["normal_ms"] = samples["execute_ms"] / slower
     return samples
 
@@ -124,9 +123,15 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         ),
         capacity={"requests_per_s": told.capacity, "traffic": told.traffic.name},
         held_out=execution.held_out,
-        probe={"ms": float(samples["probe_ms"].median()), "exponent": float(samples["probe_exponent"].iloc[0])},
+        probe={"ms": float(samples["probe_ms"].median()), **_exponents(samples)},
     )
     return _with_draws(profile, execution.draws, usable)
+
+
+def _exponents(samples: pd.DataFrame) -> dict[str, float]:
+    has_prompts = samples["num_prefill_seqs"] > 0
+    named = (("exponent", ~has_prompts), ("exponent_of_prompts", has_prompts))
+    return {name: float(samples.loc[rows, "probe_exponent"].iloc[0]) for name, rows in named if rows.any()}
 
 
 def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:

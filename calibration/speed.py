@@ -6,13 +6,14 @@ is always recorded. Within one run it drifts as well: by tens of percent, for a 
 requests pile up, so the mean speed alone would make a loaded engine look better than it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from records.drift import Drift, probes_in
+from records.drift import Drift, Pace, probes_in
 from records.manifest import Manifest
 from records.profile import Profile
 from records.units import nanoseconds
@@ -40,24 +41,41 @@ def probe_ms(manifest: Manifest) -> float:
     return typical
 
 
-def at_speed_of(profile: Profile, runs: Iterable[Manifest]) -> tuple[Profile, float]:
-    """The profile with all times multiplied by times_as_long() at the runs' mean probe, and that factor.
+class AtSpeed(NamedTuple):
+    """profile: with all times multiplied by factor. drift: what else changes, from when on."""
 
-    Errors: ProfileError where the profile, or a run, has no probe.
+    profile: Profile
+    factor: float
+    drift: Drift
+
+
+def at_speed_of(profile: Profile, runs: Sequence[Manifest]) -> AtSpeed:
+    """The profile at the speed that the machine had during real runs: on average, or of one run, whose record kept when
+    it was probed, from moment to moment. Errors: ProfileError where the profile, or a run, has no probe.
     """
-    measured = [probe_ms(m) for m in runs]
-    mean_ms = sum(measured) / len(measured)
-    factor = times_as_long(profile, mean_ms)
-    return profile.times(factor).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}}), factor
+    mean_ms = sum(probe_ms(run) for run in runs) / len(runs)
+    usual = pace(profile, mean_ms)
+    at, taken = probes_in(runs[0].conditions) if len(runs) == 1 else ([], [])
+    paces = [pace(profile, ms) for ms in smoothed(taken)] or [usual]
+    begins = [0.0, *((early + late) / 2 for early, late in pairwise(at))]
+    drift = tuple(
+        (nanoseconds(begin), Pace(now.decodes / usual.decodes, now.prompts / usual.decodes))
+        for begin, now in zip(begins, paces, strict=True)
+    )
+    scaled = profile.times(usual.decodes).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}})
+    changes = any(now != (1.0, 1.0) for _, now in drift)
+    return AtSpeed(scaled, usual.decodes, drift if changes else ())
 
 
-def times_as_long(profile: Profile, probe_ms: float) -> float:
-    """As steps take where the probe takes so long: (probe / the profile's) ** its exponent, which is 1 where an older
-    version measured none. Errors: ProfileError for a profile without a probe.
+def pace(profile: Profile, probe_ms: float) -> Pace:
+    """How many times as long steps take where the probe takes so long: (probe / the profile's) ** the exponent of their
+    kind, which is 1 where an older version measured none. Errors: ProfileError for a profile without a probe.
     """
     if not profile.probe:
         raise ProfileError(f"profile {profile.name} has no probe of the machine's speed; calibrate again")
-    return float((probe_ms / profile.probe["ms"]) ** profile.probe.get("exponent", 1.0))
+    exponent = profile.probe.get("exponent", 1.0)
+    slower = probe_ms / profile.probe["ms"]
+    return Pace(slower**exponent, slower ** profile.probe.get("exponent_of_prompts", exponent))
 
 
 def smoothed(probes_ms: Sequence[float]) -> list[float]:
@@ -68,14 +86,3 @@ def smoothed(probes_ms: Sequence[float]) -> list[float]:
     """
     logarithms = pd.Series(np.log(np.array(probes_ms, dtype=float)))
     return list(np.exp(logarithms.rolling(PROBES_AVERAGED, center=True, min_periods=1).mean()))
-
-
-def drift_of(profile: Profile, run: Manifest) -> Drift:
-    """How the machine's speed changed during a real run, relative to at_speed_of() that run alone; nothing where the
-    record kept no times of its probes. From half way between two probes on it is as the later one says.
-    """
-    at, taken = probes_in(run.conditions)
-    typical = times_as_long(profile, probe_ms(run)) if at else 1.0
-    begins = [0.0, *((early + late) / 2 for early, late in pairwise(at))]
-    factors = [times_as_long(profile, ms) / typical for ms in smoothed(taken)]
-    return tuple((nanoseconds(begin), factor) for begin, factor in zip(begins, factors, strict=False))

@@ -62,9 +62,10 @@ def describe(profile: Profile) -> str:
         lines.append(f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}")
     if drift := profile.conditions.get("speed_drift"):
         exponent = (profile.probe or {}).get("exponent", 1.0)
+        of_prompts = (profile.probe or {}).get("exponent_of_prompts", exponent)
         lines.append(
             f"the machine's probe varied by {drift:.2f} times meanwhile; steps take (probe / usual)^{exponent:.2f} "
-            f"times as long, which is divided out"
+            f"times as long, those with prompts ^{of_prompts:.2f}, which is divided out"
         )
     return "\n".join(lines)
 

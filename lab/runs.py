@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from calibration.speed import at_speed_of, drift_of, typical_ms
+from calibration.speed import at_speed_of, typical_ms
 from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
@@ -114,8 +114,7 @@ def simulate_into(
     drift: Drift = ()
     factor = 1.0
     if speed_of:
-        drift = drift_of(profile, speed_of[0]) if len(speed_of) == 1 else ()
-        profile, factor = at_speed_of(profile, speed_of)
+        profile, factor, drift = at_speed_of(profile, speed_of)
     if draw is not None:
         profile = profile.drawn(draw)
     cost = ProfileCost(profile)

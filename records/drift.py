@@ -1,12 +1,20 @@
 """How fast a machine was while a run went on, as run records keep it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from records.units import nanoseconds, seconds
 
-Drift = Sequence[tuple[int, float]]
-"""From each instant [ns] on, in order, execution takes so many times as long as on average over the run."""
+
+class Pace(NamedTuple):
+    """How many times as long a step executes that is of decodes alone, and one with prompts in it."""
+
+    decodes: float
+    prompts: float
+
+
+Drift = Sequence[tuple[int, Pace]]
+"""From each instant [ns] on, in order, against the average over the run."""
 
 DRIFT = "drift"
 """Key in the conditions of a simulated run."""
@@ -20,7 +28,8 @@ def drift_condition(drift: Drift) -> dict[str, Any]:
     """For the conditions of a simulated run; nothing where the machine did not change."""
     if not drift:
         return {}
-    return {DRIFT: {"at_s": [seconds(at) for at, _ in drift], "times_as_long": [factor for _, factor in drift]}}
+    kept = {"at_s": [seconds(at) for at, _ in drift]}
+    return {DRIFT: kept | {name: [getattr(pace, name) for _, pace in drift] for name in Pace._fields}}
 
 
 def drift_in(conditions: Mapping[str, Any]) -> Drift:
@@ -28,7 +37,8 @@ def drift_in(conditions: Mapping[str, Any]) -> Drift:
     kept = conditions.get(DRIFT)
     if not kept:
         return ()
-    return tuple((nanoseconds(at), factor) for at, factor in zip(kept["at_s"], kept["times_as_long"], strict=True))
+    paces = map(Pace, *(kept[name] for name in Pace._fields))
+    return tuple((nanoseconds(at), pace) for at, pace in zip(kept["at_s"], paces, strict=True))
 
 
 def probes_condition(probes: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -11,6 +11,6 @@ from sim.replica import Replica
 
 def drifting(env: simpy.Environment, replica: Replica, drift: Drift) -> Generator[simpy.Event, None, None]:
     """A process. Steps take as long as the machine was fast when they were launched."""
-    for at, factor in drift:
+    for at, pace in drift:
         yield At(env, at, Order.FLEET)
-        replica.slow_down(factor)
+        replica.slow_down(*pace)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
+from records.drift import Pace
 from records.profile_cost import decode_times
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import PolicyError, RequestError
@@ -78,7 +79,7 @@ class Replica:
         self._noise = noise
         self._alone = alone
         self._copy = copy
-        self._slowdown = 1.0
+        self._pace = Pace(1.0, 1.0)
         self._ahead: Ahead | None = None  # while it sleeps
         self._wake = env.event()
         self._endings = Endings(truth)
@@ -107,11 +108,13 @@ class Replica:
                 self._scheduler.schedule(begin)  # the step that is lost
         self._process.interrupt()
 
-    def slow_down(self, factor: float) -> None:
-        """Execution takes so many times as long, of steps that are launched from now on."""
-        self._slowdown = factor
+    def slow_down(self, decodes: float, prompts: float) -> None:
+        """Execution takes so many times as long, of steps of decodes alone and of steps with prompts that are launched
+        from now on.
+        """
+        self._pace = Pace(decodes, prompts)
         if self._ahead is not None:
-            self._ahead.slow_down(int(self._env.now), factor)
+            self._ahead.slow_down(int(self._env.now), decodes)
             self._wake_at_end(self._ahead)
 
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:
@@ -185,7 +188,8 @@ class Replica:
         """What takes so long on average, with noise, on a machine as slow as it is now."""
         if self._noise is not None:
             execute = round(execute * self._noise.factor(step_id, shape))
-        return execute if self._slowdown == 1.0 else round(execute * self._slowdown)
+        pace = self._pace.prompts if shape.num_prefill_seqs else self._pace.decodes
+        return execute if pace == 1.0 else round(execute * pace)
 
     def _complete(self, step: _Step, host_at: int) -> StepReceipt:
         plan, scheduler = step.plan, self._scheduler
@@ -213,7 +217,7 @@ class Replica:
         if self._noise is not None:
             noisy = np.rint(times.execute * self._noise.factors(steps.step_id, shape, count)).astype(np.int64)
             times = times._replace(execute=noisy.tolist())
-        ahead = Ahead(steps, count, times, now, self._slowdown)
+        ahead = Ahead(steps, count, times, now, self._pace.decodes)
         ahead.keep(ahead.begun_before(until))
         return ahead
 

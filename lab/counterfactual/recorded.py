@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from calibration.shipped import FOLDER, names
-from calibration.speed import at_speed_of, drift_of
+from calibration.speed import at_speed_of
 from calibration.substitution.engines import measured_engine
 from lab.counterfactual.durations import Durations
 from lab.counterfactual.setup import Chance, Setup
@@ -37,8 +37,7 @@ def setup_of(record: RunRecord, profile: Profile | None, workload: Workload | No
     link = conditions.get("host_link_bytes_per_s") if manifest.world == "simulated" else own.kv.host_link_bytes_per_s
     probe_ms, drift = conditions.get("profile_probe_ms"), drift_in(conditions)
     if manifest.world == "real" and own.probe and isinstance(conditions.get("probe_ms"), float):
-        speed, drift = at_speed_of(own, [manifest])[1], drift_of(own, manifest)
-        probe_ms = conditions["probe_ms"]
+        probe_ms, (_, speed, drift) = conditions["probe_ms"], at_speed_of(own, [manifest])
     changed = conditions.get(CHANGED) or {}
     return Setup(
         profile=own,

@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.drift import MOST_PROBES, drift_condition, drift_in, probes_condition, probes_in
+from records.drift import MOST_PROBES, Pace, drift_condition, drift_in, probes_condition, probes_in
 
 INSTANTS = st.lists(st.integers(0, 10**15), unique=True, max_size=30).map(sorted)
 
 
 @given(instants=INSTANTS, factors=st.data())
 def test_a_drift_comes_out_exactly(instants: list[int], factors: st.DataObject) -> None:
-    drift = tuple((at, factors.draw(st.floats(0.1, 10))) for at in instants)
+    factor = st.floats(0.1, 10)
+    drift = tuple((at, Pace(factors.draw(factor), factors.draw(factor))) for at in instants)
     assert drift_in(drift_condition(drift)) == drift
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from records.drift import Pace
 from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import build_scheduler
 from sim.client_clock import Given
@@ -13,7 +14,7 @@ from workloads.workload import Workload, WorkloadRequest, materialize
 LOAD = Workload("one", (WorkloadRequest("a", 0, 1, 6, 6),))
 
 
-def ends(drift: list[tuple[int, float]], plain: bool) -> list[int]:
+def ends(slow: list[tuple[int, float]], plain: bool) -> list[int]:
     """When each step of one request ended; a step takes 100 where the machine is as fast as usual."""
     told: list[int] = []
 
@@ -23,6 +24,7 @@ def ends(drift: list[tuple[int, float]], plain: bool) -> list[int]:
     def tell_quiet(steps: QuietSteps) -> None:
         told.extend(steps.host_ats)
 
+    drift = [(at, Pace(factor, factor)) for at, factor in slow]
     truth = Truth(LOAD)
     scheduler = build_scheduler("vllm", tokens_of=None if plain else truth.placeholders)
     given = Given(materialize(LOAD))
@@ -46,3 +48,22 @@ def test_at_one_instant_the_machine_changes_before_a_step_is_launched(plain: boo
 @pytest.mark.parametrize("plain", [True, False])
 def test_what_comes_after_the_last_request_changes_nothing(plain: bool) -> None:
     assert ends([(0, 1.0), (10_000, 9.0)], plain) == [100, 200, 300, 400, 500, 600]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_steps_with_prompts_have_a_pace_of_their_own(plain: bool) -> None:
+    told: list[int] = []
+    load = Workload("prompt", (WorkloadRequest("a", 0, 30, 6, 6),))
+    truth = Truth(load)
+    scheduler = build_scheduler("vllm", tokens_of=None if plain else truth.placeholders)
+    stream(
+        Given(materialize(load)),
+        truth,
+        scheduler,
+        ScriptedCost(execute=100),
+        lambda receipt: told.append(receipt.host_at),
+        plain=plain,
+        tell_quiet=None if plain else lambda steps: told.extend(steps.host_ats),
+        drift=[(0, Pace(2.0, 5.0))],
+    )
+    assert told == [500, 700, 900, 1100, 1300, 1500]
