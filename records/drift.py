@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from records.units import nanoseconds, seconds
 
 
@@ -39,6 +41,16 @@ def drift_in(conditions: Mapping[str, Any]) -> Drift:
         return ()
     paces = map(Pace, *(kept[name] for name in Pace._fields))
     return tuple((nanoseconds(at), pace) for at, pace in zip(kept["at_s"], paces, strict=True))
+
+
+def times_as_long(drift: Drift, launch_s: np.ndarray, has_prompts: np.ndarray) -> np.ndarray:
+    """Of steps launched at those instants, in seconds, by whether prompts are in them. Shape [steps]."""
+    if not drift:
+        return np.ones(len(launch_s))
+    begins = np.array([at for at, _ in drift]) / 1e9
+    now = np.searchsorted(begins, launch_s, side="right")
+    paces = np.array([Pace(1.0, 1.0), *(pace for _, pace in drift)])
+    return np.asarray(paces[now, np.asarray(has_prompts, dtype=int)])
 
 
 def probes_condition(probes: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from calibration.compare.run import Run
 from calibration.fit import EXECUTE, fit, predict
 from calibration.model.kinds import kinds_of
+from records.drift import drift_in, times_as_long
 from records.profile import STEP_KINDS, Profile
 from serving.cost import StepFeatures
 
@@ -79,17 +80,21 @@ class StepErrors:
 def step_errors(simulated: Sequence[Run], measured: Sequence[Run], profile: Profile | None = None) -> StepErrors:
     """Execution alone: launch to tokens on the host; steps that copy KV from or to the host are left out.
 
-    A simulation that was put on the speed of a real run says by which factor; it counts for the measured run that is
-    the same repeat, and the mean of all for others.
+    A simulation that was put on the speed of a real run says by which factor, at any moment; it counts for the measured
+    run that is the same repeat, and the mean of all for others.
     """
-    scales = {run.repeat: _scale(run) for run in simulated}
-    typical = float(np.mean(list(scales.values())))
-    steps = pd.concat(
-        [_steps(run).assign(scale=scales.get(run.repeat, typical)) for run in measured], ignore_index=True
-    )
+    by_repeat = {run.repeat: run for run in simulated}
+    typical = float(np.mean([_factor(run) for run in simulated]))
+
+    def scale(run: Run, steps: pd.DataFrame) -> np.ndarray:
+        twin = by_repeat.get(run.repeat)
+        return np.full(len(steps), typical) if twin is None else _scale(twin, steps)
+
+    rows = [(run, _steps(run)) for run in measured]
+    steps = pd.concat([own.assign(scale=scale(run, own)) for run, own in rows], ignore_index=True)
     if profile is None:
-        unscaled = [(_steps(run), _scale(run)) for run in simulated]
-        like = pd.concat([own.assign(measured_ms=own["measured_ms"] / scale) for own, scale in unscaled])
+        scaled = [(_steps(run), run) for run in simulated]
+        like = pd.concat([own.assign(measured_ms=own["measured_ms"] / _scale(run, own)) for own, run in scaled])
         expected = _of_the_like(steps, like.reset_index(drop=True))
     else:
         expected = predict(profile.execute, steps, profile.graph_sizes)
@@ -104,8 +109,14 @@ def step_errors(simulated: Sequence[Run], measured: Sequence[Run], profile: Prof
     )
 
 
-def _scale(run: Run) -> float:
+def _factor(run: Run) -> float:
     return float(str(run.record.manifest.conditions.get("step_times_scaled_by", 1.0)))
+
+
+def _scale(run: Run, steps: pd.DataFrame) -> np.ndarray:
+    """What a simulation multiplied such steps by. Shape [steps]."""
+    drift = drift_in(run.record.manifest.conditions)
+    return _factor(run) * times_as_long(drift, steps["launch_s"].to_numpy(), steps["num_prefill_seqs"].to_numpy() > 0)
 
 
 def _steps(run: Run) -> pd.DataFrame:
@@ -114,7 +125,7 @@ def _steps(run: Run) -> pd.DataFrame:
     copies = pc.list_value_length(table["copy_block"]).to_numpy()
     frame: pd.DataFrame = table.drop_columns(["copy_block"]).to_pandas()[copies == 0]
     spent = (frame["host_s"] - frame["launch_s"]) * 1e3
-    return frame.drop(columns=["launch_s", "host_s"]).assign(kind=kinds_of(frame), measured_ms=spent)
+    return frame.drop(columns=["host_s"]).assign(kind=kinds_of(frame), measured_ms=spent)
 
 
 def _of_the_like(steps: pd.DataFrame, simulated: pd.DataFrame) -> np.ndarray:

@@ -1,10 +1,11 @@
 """What records keep of a machine's speed comes out as it went in."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.drift import MOST_PROBES, Pace, drift_condition, drift_in, probes_condition, probes_in
+from records.drift import MOST_PROBES, Pace, drift_condition, drift_in, probes_condition, probes_in, times_as_long
 
 INSTANTS = st.lists(st.integers(0, 10**15), unique=True, max_size=30).map(sorted)
 
@@ -29,3 +30,10 @@ def test_of_a_long_run_neighbouring_probes_are_averaged() -> None:
     assert len(at) == len(ms) == MOST_PROBES
     assert at[:2] == [4.5, 14.5]
     assert sum(ms) / len(ms) == pytest.approx(sum(took for _, took in probes) / len(probes) / 1e6)
+
+
+def test_a_step_is_as_slow_as_the_machine_was_when_it_was_launched() -> None:
+    drift = ((10**9, Pace(2.0, 3.0)), (2 * 10**9, Pace(0.5, 1.0)))
+    launched, prompts = np.array([0.5, 1.0, 1.5, 1.5, 2.0, 9.0, 9.0]), np.array([0, 0, 0, 1, 0, 0, 1])
+    assert times_as_long(drift, launched, prompts).tolist() == [1.0, 2.0, 2.0, 3.0, 0.5, 0.5, 1.0]
+    assert times_as_long((), launched, prompts).tolist() == [1.0] * 7
