@@ -32,8 +32,8 @@ def simulate(
     speed_of: Annotated[
         tuple[Path, ...],
         Parameter(
-            help="Real runs. Scale step times by the machine's speed around them (their probe over the profile's), "
-            "as the machine may have drifted since calibration."
+            help="Real runs. Step times are those of a machine as fast as it was then, by their probes over the "
+            "profile's: of one run from moment to moment, of several on average."
         ),
     ] = (),
     host_link: Annotated[
