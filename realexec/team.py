@@ -15,6 +15,7 @@ import torch
 
 Work = Callable[..., None]
 Part = tuple[Any, ...]
+REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Team:
@@ -47,10 +48,6 @@ class _OpenMP:
         self._parallel = ctypes.CDLL(str(library)).GOMP_parallel  # lets go of the interpreter's lock
         keeping = ctypes.PyDLL(str(library))
         self._index, self._count = keeping.omp_get_thread_num, keeping.omp_get_num_threads
-        self._region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._do)
-        self._work: Work = print
-        self._parts: Sequence[Part] = ()
-        self._failures: list[BaseException] = []
 
     @classmethod
     def of_torch(cls, num_threads: int) -> "_OpenMP | None":
@@ -58,19 +55,19 @@ class _OpenMP:
         return cls(libraries[0], num_threads) if libraries else None
 
     def run(self, work: Work, parts: Sequence[Part]) -> None:
-        self._work, self._parts = work, parts
-        self._parallel(self._region, None, self._num_threads, 0)
-        if self._failures:
-            failure, self._failures = self._failures[0], []
-            raise failure
+        failures: list[BaseException] = []
 
-    def _do(self, _: int | None) -> None:
-        """On each thread. An exception would be lost here: it goes to the caller's."""
-        try:
-            for part in self._parts[self._index() :: self._count()]:
-                self._work(*part)
-        except BaseException as failure:
-            self._failures.append(failure)
+        @REGION
+        def on_each_thread(_: int | None) -> None:
+            try:
+                for part in parts[self._index() :: self._count()]:
+                    work(*part)
+            except BaseException as failure:  # it would be lost here
+                failures.append(failure)
+
+        self._parallel(on_each_thread, None, self._num_threads, 0)
+        if failures:
+            raise failures[0]
 
 
 class _Pool:

@@ -13,4 +13,4 @@ def drifting(env: simpy.Environment, replica: Replica, drift: Drift) -> Generato
     """A process. Steps take as long as the machine was fast when they were launched."""
     for at, pace in drift:
         yield At(env, at, Order.FLEET)
-        replica.slow_down(*pace)
+        replica.slow_down(pace)

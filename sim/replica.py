@@ -108,13 +108,11 @@ class Replica:
                 self._scheduler.schedule(begin)  # the step that is lost
         self._process.interrupt()
 
-    def slow_down(self, decodes: float, prompts: float) -> None:
-        """Execution takes so many times as long, of steps of decodes alone and of steps with prompts that are launched
-        from now on.
-        """
-        self._pace = Pace(decodes, prompts)
+    def slow_down(self, pace: Pace) -> None:
+        """Of steps that are launched from now on."""
+        self._pace = pace
         if self._ahead is not None:
-            self._ahead.slow_down(int(self._env.now), decodes)
+            self._ahead.slow_down(int(self._env.now), pace.decodes)
             self._wake_at_end(self._ahead)
 
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:

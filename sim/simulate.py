@@ -94,7 +94,8 @@ def stream(
         alone=not drift,
     )
     clock = ClientClock(env, sender, submit)
-    env.process(drifting(env, replica, drift))
+    if drift:
+        env.process(drifting(env, replica, drift))
     with rare_collections():
         env.run()
     if scheduler.has_work:
