@@ -12,7 +12,7 @@
 
 import os
 
-# How long torch's idle compute threads spin: by default milliseconds, which a neighbour on the same processors pays
-# for; about 0.3 ms last from one operation of a step to the next. Read when torch is loaded: whoever loads it first has
-# torch's default.
+# Turns that torch's idle compute threads spin before they sleep: far fewer than by default, for which a neighbour on
+# the same processors pays; ten times fewer than these are too few for small steps (docs/decisions/54). Read when torch
+# is loaded: whoever loads it first has torch's default.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
