@@ -1,10 +1,12 @@
 """Prompts in, text out, without a server: the interface of nano-vLLM (github.com/GeeeekExplorer/nano-vllm).
 
-There is no thread: LLM.step() is one turn of the loop of engine.py, and the model's own tokens end an output.
+LLM.step() is one turn of the loop of engine.py, in the caller's thread, and the model's own tokens end an output.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import ge, index
@@ -85,6 +87,7 @@ class LLM:
     max_model_len: tokens of prompt and output; None: as in EngineConfig, or all positions of the model if it has fewer.
     num_kvcache_blocks: None: what memory holds, see realexec.compute.Compute. It replaces gpu_memory_utilization.
     preset, policy: what is scheduled when, by name.
+    async_scheduling: schedule and prepare the next step while one executes, under a preset that can (vllm).
     seed: of the noise of requests that have no seed, and of the weights of a named shape.
     num_threads: compute threads on the host, for the whole process. device: cpu or cuda. dtype: see Compute.
 
@@ -104,6 +107,7 @@ class LLM:
         num_kvcache_blocks: int | None = None,
         preset: str = "nano-vllm",
         policy: str = "fcfs",
+        async_scheduling: bool = False,
         seed: int = 0,
         num_threads: int = 1,
         device: str = "cpu",
@@ -121,7 +125,10 @@ class LLM:
             "kvcache_block_size": kvcache_block_size,
             "num_kvcache_blocks": num_kvcache_blocks,
         }
-        settings = _settings(loaded.shape, {name: value for name, value in given.items() if value is not None})
+        settings: dict[str, int] = {
+            **_settings(loaded.shape, {name: value for name, value in given.items() if value is not None}),
+            **({"async_scheduling": True} if async_scheduling else {}),
+        }
         self._runner: Runner | None = build_runner(
             loaded,
             Compute(device, dtype, num_threads, cuda_graphs=not enforce_eager),
@@ -134,6 +141,7 @@ class LLM:
         self._vocab_size = loaded.shape.vocab_size
         self._new_scheduler = partial(build_scheduler, preset, policy, settings)
         self._scheduler = self._new_scheduler()
+        self._in_flight: deque[tuple[Plan, Callable[[], list[int | None]]]] = deque()
         self._outputs: dict[str, list[int]] = {}
         self._num_requests = 0
 
@@ -196,32 +204,40 @@ class LLM:
         return number
 
     def step(self) -> tuple[list[tuple[int, list[int]]], int]:
-        """The requests that ended with this step, with their output tokens; and how many tokens it computed.
+        """The requests that ended with a step, with their output tokens; and how many tokens it computed.
 
-        That is negative where all requests of the step decoded, a token each; 0 where nothing ran.
+        With async scheduling it is the oldest step in flight, and the next one is launched before. The number is
+        negative where all requests of the step decoded, a token each; 0 where nothing ran.
         """
-        runner = self._running()
-        now = time.perf_counter_ns()
-        plan = self._scheduler.schedule(now)
-        if isinstance(plan, Idle):
-            if plan.wake_at is not None:
-                time.sleep(max(0, plan.wake_at - now) / 1e9)
-            return [], 0
-        sampled = runner.execute(runner.prepare(plan))
-        tokens: list[tuple[int, ...]] = [() if token is None else (token,) for token in sampled]
-        outcome = self._scheduler.complete(plan.step_id, tokens, time.perf_counter_ns())
+        runner, scheduler, in_flight = self._running(), self._scheduler, self._in_flight
+        while len(in_flight) < scheduler.max_in_flight:
+            now = time.perf_counter_ns()
+            plan = scheduler.schedule(now)
+            if isinstance(plan, Idle):
+                if in_flight:
+                    break
+                if plan.wake_at is not None:
+                    time.sleep(max(0, plan.wake_at - now) / 1e9)
+                return [], 0
+            inputs = runner.prepare(plan)
+            wait = runner.launch(inputs) if scheduler.max_in_flight > 1 else partial(runner.execute, inputs)
+            in_flight.append((plan, wait))
+        plan, wait = in_flight.popleft()
+        sampled: list[tuple[int, ...]] = [() if token is None else (token,) for token in wait()]
+        outcome = scheduler.complete(plan.step_id, sampled, time.perf_counter_ns())
+        tokens = [new[:accepted] for new, accepted in zip(sampled, outcome.num_accepted, strict=True)]
         runner.accept(plan, tokens)
         for request_id, new in zip(plan.request_ids, tokens, strict=True):
-            self._outputs[request_id].extend(new)
+            if new:
+                self._outputs[request_id].extend(new)
         return [(int(i), self._outputs.pop(i)) for i in outcome.finished], _num_tokens(plan)
 
     def is_finished(self) -> bool:
-        return not self._scheduler.has_work
+        return not self._scheduler.has_work and not self._in_flight
 
     def exit(self) -> None:
         """Give up all requests, and the memory of model and KV cache."""
-        self._scheduler = self._new_scheduler()
-        self._outputs.clear()
+        self._forget_all()
         self._runner = None
 
     def _add_prompt(self, number: int, prompt: str | Sequence[int], sampling_params: SamplingParams) -> int:
@@ -243,9 +259,16 @@ class LLM:
 
     def _start_afresh(self) -> None:
         """Whatever a step had begun: a new scheduler, and a runner that knows nobody."""
+        self._forget_all()
+        self._running().reset()
+
+    def _forget_all(self) -> None:
+        while self._in_flight:
+            _, wait = self._in_flight.popleft()
+            with suppress(Exception):  # whatever becomes of it: nobody asks any more
+                wait()
         self._scheduler = self._new_scheduler()
         self._outputs.clear()
-        self._running().reset()
 
     def _running(self) -> Runner:
         if self._runner is None:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Literal, Protocol
 
 from lab.counterfactual.requests import check_factor, evenly_apart, faster, most_tokens, resized
-from lab.counterfactual.setup import Setup
+from lab.counterfactual.setup import AS_CALIBRATED, Setup
 from records.profile import Profile
 from serving.errors import ConfigError
 from serving.names import known
@@ -277,9 +277,7 @@ class Gpu:
         num_blocks = tokens // (old.num_blocks * old.block_size * block_size)
         longest = min(_whole(_setting(to, "max_model_len")), int(self.profile.model.get("max_position", 2**31)))
         changed = _with(to, num_blocks=max(1, num_blocks), max_model_len=longest)
-        return replace(
-            changed, profile=self.profile, speed=1.0, probe_ms=None, drift=(), host_link=new.host_link_bytes_per_s
-        )
+        return replace(changed, profile=self.profile, speed=AS_CALIBRATED, host_link=new.host_link_bytes_per_s)
 
 
 @dataclass(frozen=True)

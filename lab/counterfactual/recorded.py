@@ -7,7 +7,7 @@ from calibration.shipped import FOLDER, names
 from calibration.speed import at_speed_of
 from calibration.substitution.engines import measured_engine
 from lab.counterfactual.durations import Durations
-from lab.counterfactual.setup import Chance, Setup
+from lab.counterfactual.setup import Chance, Setup, Speed
 from records.drift import drift_in
 from records.inputs import request_from_json
 from records.manifest import EngineIdentity, Manifest
@@ -33,19 +33,13 @@ def setup_of(record: RunRecord, profile: Profile | None, workload: Workload | No
     conditions = manifest.conditions
     own = _profile_of(record, profile)
     identity = manifest.engine if manifest.world == "simulated" else measured_engine(record)
-    speed = float(conditions.get("step_times_scaled_by") or 1.0)
     link = conditions.get("host_link_bytes_per_s") if manifest.world == "simulated" else own.kv.host_link_bytes_per_s
-    probe_ms, drift = conditions.get("profile_probe_ms"), drift_in(conditions)
-    if manifest.world == "real" and own.probe and isinstance(conditions.get("probe_ms"), float):
-        probe_ms, (_, speed, drift) = conditions["probe_ms"], at_speed_of(own, [manifest])
     changed = conditions.get(CHANGED) or {}
     return Setup(
         profile=own,
         engine=_engine(identity),
         workload=workload_of(record, workload),
-        speed=speed,
-        probe_ms=probe_ms,
-        drift=drift,
+        speed=_speed(manifest, own),
         host_link=link,
         predictor=identity.predictor,
         max_in_flight=conditions.get("max_in_flight"),
@@ -101,6 +95,15 @@ def _profile_of(record: RunRecord, given: Profile | None) -> Profile:
             f"{given.sha256()[:12]}: give the one that it was simulated with: --profile"
         )
     return given
+
+
+def _speed(manifest: Manifest, profile: Profile) -> Speed:
+    conditions = manifest.conditions
+    if manifest.world == "real" and profile.probe and isinstance(conditions.get("probe_ms"), float):
+        at = at_speed_of(profile, [manifest])
+        return Speed(at.factor, conditions["probe_ms"], at.drift)
+    factor = float(conditions.get("step_times_scaled_by") or 1.0)
+    return Speed(factor, conditions.get("profile_probe_ms"), drift_in(conditions))
 
 
 def _engine(identity: EngineIdentity) -> EngineSpec:

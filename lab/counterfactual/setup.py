@@ -20,15 +20,27 @@ class Chance(NamedTuple):
     draw: int | None = None
 
 
+class Speed(NamedTuple):
+    """Of the machine. factor: all the profile's step times are this many times as long. probe_ms: its probe; None: the
+    profile's. drift: how the speed changes during the run.
+    """
+
+    factor: float = 1.0
+    probe_ms: float | None = None
+    drift: Drift = ()
+
+
+AS_CALIBRATED = Speed()
+
+
 @dataclass(frozen=True)
 class Setup:
     """What is simulated.
 
-    profile: as it was calibrated. speed: all its step times are this many times as long, for a machine that was slower.
-    probe_ms: the probe of that machine; None: the profile's. drift: how its speed changed during the run.
-    host_link: bytes a second between device and host memory; None: not known. engine: with every setting that has an
-    effect. predictor: who tells of output lengths; "": nobody. max_in_flight: requests that clients have sent and that
-    have not ended; None: no limit. durations: parts of the time that are longer or shorter than the profile says.
+    profile: as it was calibrated. speed: of its machine during the run. host_link: bytes a second between device and
+    host memory; None: not known. engine: with every setting that has an effect. predictor: who tells of output
+    lengths; "": nobody. max_in_flight: requests that clients have sent and that have not ended; None: no limit.
+    durations: parts of the time that are longer or shorter than the profile says.
     stored_prefixes: of each prompt, when it arrives, beside what the engine's own cache holds; see warm.py.
     in_front: requests that are tried before all others as long as they wait, in this order.
     """
@@ -36,9 +48,7 @@ class Setup:
     profile: Profile
     engine: EngineSpec
     workload: Workload
-    speed: float = 1.0
-    probe_ms: float | None = None
-    drift: Drift = ()
+    speed: Speed = AS_CALIBRATED
     host_link: float | None = None
     predictor: str = ""
     max_in_flight: int | None = None
@@ -52,7 +62,7 @@ class Setup:
 
     def world_profile(self, draw: int | None) -> Profile:
         """What drives the clock."""
-        profile = self.profile if self.speed == 1 else self.profile.times(self.speed)
+        profile = self.profile if self.speed.factor == 1 else self.profile.times(self.speed.factor)
         drawn = profile if draw is None or not profile.draws else profile.drawn(draw % len(profile.draws))
         return self._linked(drawn)
 

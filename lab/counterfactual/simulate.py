@@ -116,7 +116,7 @@ def simulate(
         sent=sent,
         tell_quiet=tell_quiet,
         noise=noise,
-        drift=setup.drift,
+        drift=setup.speed.drift,
     )
     log()
     if into is not None:
@@ -166,9 +166,9 @@ def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: Outsi
         seed=chance.noise_seed,
         conditions={
             "outside_hull": outside.share(),
-            "profile_probe_ms": setup.probe_ms or (setup.profile.probe or {}).get("ms"),
-            "step_times_scaled_by": setup.speed,
-            **drift_condition(setup.drift),
+            "profile_probe_ms": setup.speed.probe_ms or (setup.profile.probe or {}).get("ms"),
+            "step_times_scaled_by": setup.speed.factor,
+            **drift_condition(setup.speed.drift),
             "host_link_bytes_per_s": setup.host_link,
             **({} if setup.max_in_flight is None else {"max_in_flight": setup.max_in_flight}),
             **({} if chance.draw is None else {"coefficients_of_draw": chance.draw}),

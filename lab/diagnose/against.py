@@ -105,15 +105,7 @@ def _with(part: str, to: Setup, of: Setup) -> Setup:
         case "KV":
             return replace(to, engine=replace(mine, settings=settings(POOL)))
         case "steps":
-            return replace(
-                to,
-                profile=of.profile,
-                speed=of.speed,
-                probe_ms=of.probe_ms,
-                drift=of.drift,
-                host_link=of.host_link,
-                durations=of.durations,
-            )
+            return replace(to, profile=of.profile, speed=of.speed, host_link=of.host_link, durations=of.durations)
         case _:
             return replace(to, max_in_flight=of.max_in_flight)
 
@@ -139,7 +131,7 @@ def _differs(part: str, a: Setup, b: Setup) -> str:
         case "KV":
             return _numbers(POOL, a, b)
         case "steps":
-            return f"{a.profile.name} x {a.speed:.3g} -> {b.profile.name} x {b.speed:.3g}"
+            return f"{a.profile.name} x {a.speed.factor:.3g} -> {b.profile.name} x {b.speed.factor:.3g}"
         case _:
             return f"{a.max_in_flight} -> {b.max_in_flight} in flight"
 

@@ -22,6 +22,7 @@ SHAPE = replace(tiny(max_position=200), vocab_size=300)
 WEIGHTS = random_weights(SHAPE, seed=4)
 NEAR_TIE = 1e-4
 GREEDY = SamplingParams(temperature=0, max_tokens=8)
+ASYNC = {"preset": "vllm", "async_scheduling": True}
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ def test_tokens_do_not_depend_on_what_is_served_beside_them_or_how(make) -> None
         {"num_kvcache_blocks": 12, "kvcache_block_size": 8, "max_model_len": 96},
         {"preset": "vllm", "max_num_batched_tokens": 16, "max_num_seqs": 5, "kvcache_block_size": 4},
         {"preset": "vllm", "num_kvcache_blocks": 24, "kvcache_block_size": 4, "max_model_len": 96, "policy": "sjf"},
+        {**ASYNC, "num_kvcache_blocks": 24, "kvcache_block_size": 4, "max_model_len": 96, "max_num_batched_tokens": 16},
     ):
         assert make(**settings).generate(asked, each, use_tqdm=False) == expected
 
@@ -88,8 +90,9 @@ def test_a_seed_decides(make) -> None:
     assert first.generate(asked, own, use_tqdm=False) == make(seed=2).generate(asked, own, use_tqdm=False)
 
 
-def test_what_ends_an_output(make) -> None:
-    llm, prompt = make(), list(range(7, 27))
+@pytest.mark.parametrize("settings", [{}, ASYNC], ids=["nano-vllm", "async"])
+def test_what_ends_an_output(make, settings) -> None:
+    llm, prompt = make(**settings), list(range(7, 27))
     free = SamplingParams(max_tokens=30, seed=3, ignore_eos=True)
     tokens = llm.generate([prompt], free, use_tqdm=False)[0]["token_ids"]
     stop = tokens[5]
@@ -125,6 +128,18 @@ def test_step_by_step(make, preset) -> None:
     assert llm.step() == ([], 0)
 
 
+def test_steps_in_flight_are_completed_before_all_is_finished(make) -> None:
+    """The next step is launched before it is known that the request ends; it is a step like others, of no use."""
+    llm = make(**ASYNC)
+    llm.add_request("abc", replace(GREEDY, max_tokens=9, stop_token_ids=range(300)))
+    steps = []
+    while not llm.is_finished():
+        steps.append(llm.step())
+    assert [num_tokens for _, num_tokens in steps] == [3, -1]
+    assert [[len(tokens) for _, tokens in ended] for ended, _ in steps] == [[1], []]
+    assert llm.step() == ([], 0)
+
+
 def test_a_prompt_that_can_never_be_served_names_its_place_and_leaves_nothing_behind(make) -> None:
     llm = make(num_kvcache_blocks=10, kvcache_block_size=4)
     for bad, message in (
@@ -145,10 +160,13 @@ def test_a_prompt_that_can_never_be_served_names_its_place_and_leaves_nothing_be
     assert len(llm.generate([[5]], replace(GREEDY, ignore_eos=True), use_tqdm=False)[0]["token_ids"]) == 8
 
 
-@pytest.mark.parametrize("moment", ["prepare", "execute", "accept"])
-def test_an_interrupt_leaves_the_llm_usable(make, monkeypatch, moment) -> None:
+@pytest.mark.parametrize(
+    ("settings", "moment"),
+    [({}, "prepare"), ({}, "execute"), ({}, "accept"), (ASYNC, "prepare"), (ASYNC, "launch"), (ASYNC, "accept")],
+)
+def test_an_interrupt_leaves_the_llm_usable(make, monkeypatch, settings, moment) -> None:
     """In the middle of a step: the scheduler's plan is in flight, the runner's half done."""
-    llm, asked = make(num_kvcache_blocks=40, kvcache_block_size=4), prompts(8)
+    llm, asked = make(num_kvcache_blocks=40, kvcache_block_size=4, **settings), prompts(8)
     expected = make().generate(asked, GREEDY, use_tqdm=False)
     calls = iter(range(100))
     runner = llm._running()
@@ -187,6 +205,7 @@ def test_a_bar_on_stderr_and_nothing_on_stdout(make, capfd) -> None:
         ({"max_model_len": 201}, ConfigError, "max_model_len is 201, but model tiny has 200"),
         ({"preset": "nanovllm"}, ConfigError, "did you mean nano-vllm"),
         ({"preset": "orca", "max_num_batched_tokens": 7}, ConfigError, "max_num_batched_tokens has no effect"),
+        ({"async_scheduling": True}, ConfigError, "async_scheduling has no effect under preset nano-vllm"),
         ({"policy": "fcsf"}, ConfigError, "did you mean fcfs"),
         ({"num_threads": 0}, ConfigError, "num_threads"),
     ],
