@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.fit import EXECUTE, fit, predict
-from calibration.fitted import SATURATED, Told, chosen, profile_of, quick, together, warm
+from calibration.fitted import Told, chosen, profile_of, quick, together, warm
 from calibration.measuring.batches import CONTINUED, BatchShape, drawn, fits, grid, plan_of
 from calibration.measuring.capacity import capacity_of
 from calibration.measuring.experiment import mean_variance, picks
@@ -37,6 +37,8 @@ ROUNDS = (("vllm", 0.5), ("nano-vllm", 0.7), ("vllm", 0.85))
 """Preset and share of capacity of what is served after each third of the designed batches."""
 SERVED = tuple(f"{preset} at {load:g}" for preset, load in ROUNDS)
 """Labels of the runs that serve requests."""
+SATURATED = "saturated"
+"""Label of the run whose requests are all there at once."""
 POOR = 0.08
 """Mean relative error on held-out runs from which on a calibration is called poor."""
 DRAWN = 80
@@ -75,7 +77,9 @@ def calibrate(
     order = Random(seed).sample(range(len(shapes)), len(shapes))
     pilot_s = PILOT_SHARE * budget_s
     pilot = session.designed("pilot", shapes, cycle(order), pilot_s, RATE_BEFORE_CAPACITY, len(shapes), progress)
-    guess = _guess_rate(fit(EXECUTE, warm(pilot), "execute_ms", relative=True), traffic, config)
+    sizes = runner.row_sizes
+    first_fit = fit(EXECUTE, warm(pilot), "execute_ms", relative=True, graph_sizes=sizes)
+    guess = _guess_rate(first_fit, traffic, config)
 
     say("requests that are all there at once, for capacity")
     wanted = max(40, round(guess * SATURATED_SHARE * budget_s))
@@ -83,9 +87,9 @@ def calibrate(
     wake_ups = burst.wake_ups()
     spent = (PILOT_SHARE + SATURATED_SHARE) * budget_s
     progress(spent)
-    told = Told(runner, config, guess, traffic, wake_ups, runner.probe_host_link())
-    known = together([pilot, saturated], SERVED)
-    first = profile_of(told, known, quick(known))
+    known, exponents = together([pilot, saturated], SERVED, sizes)
+    told = Told(runner, config, guess, traffic, wake_ups, runner.probe_host_link(), exponents)
+    first = profile_of(told, known, quick(known, sizes))
     told = replace(told, capacity=capacity_of(first, config, traffic, burst, seed))
 
     designed_s = DESIGNED_SHARE * budget_s
@@ -108,17 +112,18 @@ def calibrate(
         wake_ups = [*wake_ups, *served.wake_ups()]
         spent += designed_s + served_s
         progress(spent)
-    samples = together(runs, SERVED)
+    samples, exponents = together(runs, SERVED, sizes)
     check_machine(samples)
     say("fit: which form predicts whole runs best, and how sure its coefficients are")
-    execution = chosen(samples, seed)
+    execution = chosen(samples, sizes, seed)
     error = (execution.held_out or {}).get("error", 0.0)
     if error > POOR:
         say(
             f"a poor calibration: runs that the fit has not seen are predicted with an error of {error:.0%}, where "
             f"5 % is usual; the machine's speed changed in a way that its probe does not show: calibrate again"
         )
-    return Calibration(profile_of(replace(told, wake_ups=wake_ups), samples, execution), samples)
+    told = replace(told, wake_ups=wake_ups, exponents=exponents)
+    return Calibration(profile_of(told, samples, execution), samples)
 
 
 def _experiment(
@@ -132,21 +137,22 @@ def _experiment(
     seed: int,
 ) -> tuple[list[BatchShape], list[int], str]:
     """Batches, those of them to measure, and what that promises."""
+    sizes = profile.graph_sizes
     likely = region(profile, config, traffic, capacity, seed)
     shapes = [*pilot_shapes, *drawn(config, seed, DRAWN), *(s for s in likely[::5] if fits(s, config))]
 
     def rows(of: list[BatchShape]) -> tuple[np.ndarray, np.ndarray]:
         """Terms over the predicted time [steps, terms]; predicted milliseconds."""
         frame = pd.DataFrame([features(plan_of(s, 0, config.block_size, ()))._asdict() for s in of])
-        expected = predict(profile.execute, frame, profile.graph_sizes)
-        return np.stack([b.column(frame) for b in EXECUTE], axis=1) / expected[:, None], expected
+        expected = predict(profile.execute, frame, sizes)
+        return np.stack([b.column(frame, sizes) for b in EXECUTE], axis=1) / expected[:, None], expected
 
     candidates, expected = rows(shapes)
     steps = np.array([1 if s.prefills else 1 + CONTINUED for s in shapes])
     wanted, _ = rows(likely)
     pilot = warm(pilot)
-    known = np.stack([b.column(pilot) for b in EXECUTE], axis=1)
-    known = known / predict(profile.execute, pilot, profile.graph_sizes)[:, None]
+    known = np.stack([b.column(pilot, sizes) for b in EXECUTE], axis=1)
+    known = known / predict(profile.execute, pilot, sizes)[:, None]
     picked = picks(candidates, steps * expected / 1e3, wanted, known, budget_s)
     before = mean_variance(wanted, known)
     after = mean_variance(wanted, np.concatenate([known, candidates[picked]]))

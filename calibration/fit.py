@@ -46,18 +46,18 @@ def column(term: Basis | Term, samples: pd.DataFrame, graph_sizes: Sequence[int]
     return np.asarray(np.clip(values, term.low, term.high) - term.low)
 
 
-def ramps(name: str, feature: str, meaning: str, knots: Sequence[float]) -> list[Basis]:
+def ramps(name: str, feature: str, meaning: str, knots: Sequence[float], padded: bool = False) -> list[Basis]:
     edges = [*knots, _INFINITY]
     return [
-        Basis(f"{name} {low:g}-{'' if high == _INFINITY else f'{high:g}'}", feature, meaning, low, high)
+        Basis(f"{name} {low:g}-{'' if high == _INFINITY else f'{high:g}'}", feature, meaning, low, high, padded)
         for low, high in pairwise(edges)
     ]
 
 
 EXECUTE = (
     Basis("launch", "one", "fixed cost of a step: dispatch and one read of the weights"),
-    *ramps("linear", "num_tokens", "linear layers, per token", (0, 2, 8, 32, 128, 512)),
-    *ramps("head", "num_sampled", "LM head and sampling, per sampled token", (0, 2, 8, 32)),
+    *ramps("linear", "num_tokens", "linear layers, per token", (0, 2, 8, 32, 128, 512), padded=True),
+    *ramps("head", "num_sampled", "LM head and sampling, per sampled token", (0, 2, 8, 32), padded=True),
     Basis("sequence", "num_seqs", "per sequence"),
     Basis("prefill sequence", "num_prefill_seqs", "per prefill sequence"),
     Basis("prefill attention", "prefill_pairs", "per query-key pair of prefill attention"),
@@ -73,15 +73,20 @@ OVERHEAD = (
 
 
 def fit(
-    basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool = False, weight: str | None = None
+    basis: Sequence[Basis],
+    samples: pd.DataFrame,
+    target: str,
+    relative: bool = False,
+    weight: str | None = None,
+    graph_sizes: Sequence[int] = (),
 ) -> CostTerms:
     """Coefficients that minimise the squared error of target [ms] where it is known; terms of no weight are left out.
 
-    weight: the column that says how much a sample counts; None: all alike.
+    weight: the column that says how much a sample counts; None: all alike. graph_sizes: as Profile.graph_sizes.
     relative: errors count in percent of the predicted time. Of the predicted, not the measured one: dividing by what
     was measured favours samples that happened to be fast, and steps with a scatter of 10 % would come out 1 % short.
     """
-    coefficients = _coefficients(basis, samples, target, relative, weight)
+    coefficients = _coefficients(basis, samples, target, relative, weight, graph_sizes)
     return CostTerms(
         terms=tuple(
             Term(
@@ -91,6 +96,7 @@ def fit(
                 high=None if b.high == _INFINITY else b.high,
                 coefficient_ms=float(c),
                 meaning=b.meaning,
+                padded=b.padded,
             )
             for b, c in zip(basis, coefficients, strict=True)
             if c > 0
@@ -110,11 +116,16 @@ def prices(
 
 
 def _coefficients(
-    basis: Sequence[Basis], samples: pd.DataFrame, target: str, relative: bool, weight: str | None
+    basis: Sequence[Basis],
+    samples: pd.DataFrame,
+    target: str,
+    relative: bool,
+    weight: str | None,
+    graph_sizes: Sequence[int] = (),
 ) -> np.ndarray:
     samples = samples[samples[target].notna()]
     measured = samples[target].to_numpy(dtype=float)
-    matrix = np.stack([b.column(samples) for b in basis], axis=1)
+    matrix = np.stack([b.column(samples, graph_sizes) for b in basis], axis=1)
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
     matrix = matrix / scale
     counts = np.ones(len(samples)) if weight is None else samples[weight].to_numpy(dtype=float)

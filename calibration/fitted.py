@@ -16,7 +16,7 @@ from calibration.measuring.traffic import Traffic
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
-from calibration.probed import probe_exponents
+from calibration.probed import Exponents, probe_exponents
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import KVCapacity, Profile
@@ -26,10 +26,6 @@ SERVED_WEIGHT = 4.0
 """Of a served step against a designed one: designed ones say how time depends on the shape, served ones how long it is.
 Where both count alike, decode steps that an engine serves are predicted 2 to 4 % too long.
 """
-SATURATED = "saturated"
-"""Steps of this run do not join the fit of step times: with every seat taken the probe is slowed down by more than they
-are.
-"""
 LAGS = 20
 DRAWS = 20
 
@@ -37,7 +33,7 @@ DRAWS = 20
 @dataclass(frozen=True)
 class Told:
     """What a session measured besides steps. capacity: requests/s of the traffic. wake_ups: nanoseconds each.
-    host_link: bytes a second that KV moves between device and host memory.
+    host_link: bytes a second that KV moves between device and host memory. exponents: of the probe.
     """
 
     runner: Any
@@ -46,6 +42,7 @@ class Told:
     traffic: Traffic
     wake_ups: Sequence[int]
     host_link: float
+    exponents: Exponents
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,20 @@ class Execution:
     held_out: JsonObject | None = None
 
 
-def together(runs: Sequence[pd.DataFrame], served: Sequence[str]) -> pd.DataFrame:
-    """All rows, with weight, is_served, probe_exponent, and normal_ms: execution at the usual speed of the machine.
+def together(
+    runs: Sequence[pd.DataFrame], served: Sequence[str], row_sizes: Sequence[int]
+) -> tuple[pd.DataFrame, Exponents]:
+    """All rows, with weight, is_served, and normal_ms: execution at the usual speed of the machine.
 
-    served: labels of the runs that serve requests at a rate.
+    served: labels of the runs that serve requests at a rate. row_sizes: as a runner has them.
     """
     samples = pd.concat(runs, ignore_index=True)
     samples["is_served"] = samples["run"].isin(served)
     samples["weight"] = np.where(samples["is_served"], SERVED_WEIGHT, 1.0)
-    samples["probe_exponent"] = probe_exponents(_for_execution(samples)).of(samples)
-    slower = (samples["probe_ms"] / samples["probe_ms"].median()) ** samples["probe_exponent"]
-    samples["normal_ms"] = samples["execute_ms"] / slower
-    return samples
+    exponents = probe_exponents(_for_execution(samples), row_sizes)
+    took_ms, probe_ms = samples["execute_ms"].to_numpy(), samples["probe_ms"].to_numpy()
+    samples["normal_ms"] = exponents.usual_ms(took_ms, probe_ms, float(np.median(probe_ms)))
+    return samples, exponents
 
 
 def warm(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,14 +77,16 @@ def warm(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~((rows["follows"] == 0) & (rows["num_prefill_seqs"] == 0))]
 
 
-def quick(samples: pd.DataFrame) -> Execution:
+def quick(samples: pd.DataFrame, row_sizes: Sequence[int]) -> Execution:
     """One form, its prices alone."""
-    return Execution(fit(EXECUTE, _for_execution(samples), "normal_ms", relative=True, weight="weight"))
+    usable = _for_execution(samples)
+    return Execution(fit(EXECUTE, usable, "normal_ms", relative=True, weight="weight", graph_sizes=row_sizes))
 
 
-def chosen(samples: pd.DataFrame, seed: int) -> Execution:
+def chosen(samples: pd.DataFrame, row_sizes: Sequence[int], seed: int) -> Execution:
     """The form that predicts whole runs best, with as likely prices, drawn over runs."""
-    found = fit_model(_for_execution(samples), "normal_ms", "run", weight="weight", seed=seed, draws=DRAWS)
+    usable = _for_execution(samples)
+    found = fit_model(usable, "normal_ms", "run", graph_sizes=row_sizes, weight="weight", seed=seed, draws=DRAWS)
     return Execution(found.cost, tuple(coefficients(draw) for draw in found.draws), found.held_out)
 
 
@@ -94,7 +95,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
     usable = warm(samples[~samples["disturbed"]])
     served = usable[usable["is_served"]]
     typical = served if len(served) else usable
-    shape, config, cost = told.runner.shape, told.config, execution.cost
+    shape, config, cost, sizes = told.runner.shape, told.config, execution.cost, tuple(told.runner.row_sizes)
     profile = Profile(
         name=f"{shape.name}-{_slug(str(told.runner.conditions['device']))}",
         model=shape.identity(),
@@ -105,15 +106,16 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
             "settings": asdict(config),
             "speed_drift": check_machine(samples),
             "disturbed_steps": int(samples["disturbed"].sum()),
-            "first_step_after_idle": _after_idle(cost, usable),
+            "first_step_after_idle": _after_idle(cost, usable, sizes),
         },
         execute=cost,
         schedule=fit(OVERHEAD, usable, "schedule_ms"),
         complete=fit(OVERHEAD, usable, "complete_ms"),
         return_=fit(OVERHEAD, usable, "return_ms"),
+        graph_sizes=sizes,
         wake_ms=float(np.median(told.wake_ups)) / 1e6 if told.wake_ups else 0.0,
-        residual=by_kind(relative(cost, typical, "normal_ms"), kinds_of(typical)),
-        residual_persistence=_persistence(cost, served),
+        residual=by_kind(relative(cost, typical, "normal_ms", sizes), kinds_of(typical)),
+        residual_persistence=_persistence(cost, served, sizes),
         hull=hull(usable),
         kv=KVCapacity(
             num_blocks=config.num_blocks,
@@ -123,15 +125,13 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         ),
         capacity={"requests_per_s": told.capacity, "traffic": told.traffic.name},
         held_out=execution.held_out,
-        probe={"ms": float(samples["probe_ms"].median()), **_exponents(samples)},
+        probe={
+            "ms": float(samples["probe_ms"].median()),
+            "exponent": told.exponents.fixed,
+            "exponent_of_work": told.exponents.work,
+        },
     )
     return _with_draws(profile, execution.draws, usable)
-
-
-def _exponents(samples: pd.DataFrame) -> dict[str, float]:
-    has_prompts = samples["num_prefill_seqs"] > 0
-    named = (("exponent", ~has_prompts), ("exponent_of_prompts", has_prompts))
-    return {name: float(samples.loc[rows, "probe_exponent"].iloc[0]) for name, rows in named if rows.any()}
 
 
 def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:
@@ -139,8 +139,7 @@ def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:
 
 
 def _for_execution(samples: pd.DataFrame) -> pd.DataFrame:
-    usable = warm(samples[~samples["disturbed"]])
-    return usable[usable["run"] != SATURATED]
+    return warm(samples[~samples["disturbed"]])
 
 
 def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd.DataFrame) -> Profile:
@@ -163,17 +162,20 @@ def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd
     return profile.with_durations([profile.execute, *durations]).model_copy(update={"draws": tuple(every)})
 
 
-def _after_idle(cost: CostTerms, usable: pd.DataFrame) -> JsonObject | None:
+def _after_idle(cost: CostTerms, usable: pd.DataFrame, row_sizes: Sequence[int]) -> JsonObject | None:
     """How much longer than predicted the first step is that follows no other: caches are cold, clocks low. It is said,
     and not modelled: there are few, where an engine is worth simulating.
     """
     first = usable[usable["after_idle"].eq(True)]
     if first.empty:
         return None
-    return {"steps": len(first), "times_as_long": float(first["normal_ms"].sum() / predict(cost, first).sum())}
+    return {
+        "steps": len(first),
+        "times_as_long": float(first["normal_ms"].sum() / predict(cost, first, row_sizes).sum()),
+    }
 
 
-def _persistence(cost: CostTerms, served: pd.DataFrame) -> float:
+def _persistence(cost: CostTerms, served: pd.DataFrame, row_sizes: Sequence[int]) -> float:
     """The share of steps that must repeat the residual of the step before, for sums of neighbouring steps to scatter as
     measured: by the autocorrelation over LAGS steps, summed. Outliers count as the quartiles' distance thrice.
     """
@@ -182,7 +184,7 @@ def _persistence(cost: CostTerms, served: pd.DataFrame) -> float:
         rows = served[served["run"] == run]
         if len(rows) < 10 * LAGS:
             continue
-        residual = relative(cost, rows, "normal_ms")
+        residual = relative(cost, rows, "normal_ms", row_sizes)
         low, middle, high = np.percentile(residual, (25, 50, 75))
         residual = np.clip(residual - middle, -3 * (high - low), 3 * (high - low))
         residual -= residual.mean()

@@ -1,5 +1,12 @@
-"""How much of a change of the probe steps show: they take probe ** exponent times as long."""
+"""How much of a change of the probe steps show.
 
+The probe is a small decode step: all weights are read, and little is computed. When neighbours take memory bandwidth
+it slows down by more than a step that computes much. So of a step, as much time as the probe usually takes follows it
+by one exponent, and the rest by another (Pace, records/drift.py). Steps of 3.5 to 120 ms of the 15M model followed
+their probe by exponents from 0.85 down to 0.25 (docs/decisions/22-speed-probe.md).
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +15,7 @@ import pandas as pd
 from calibration.fit import EXECUTE, fit, predict
 
 PRIOR_SPREAD = 0.02
-"""A probe that scatters by so much tells as much of the exponent as the assumption that it is 1."""
+"""A probe that scatters by so much tells as much of the exponents as the assumption that they are 1."""
 ROUNDS = 8
 MOST = 1.5
 OUTLIER = 0.5
@@ -16,39 +23,41 @@ OUTLIER = 0.5
 
 
 class Exponents(NamedTuple):
-    """Of steps of decodes alone, and of steps with prompts in them."""
+    """Of the time that the probe usually takes, and of what a step takes beyond."""
 
-    decodes: float
-    prompts: float
+    fixed: float
+    work: float
 
-    def of(self, samples: pd.DataFrame) -> np.ndarray:
-        """By step, shape [samples]."""
-        return np.where(samples["num_prefill_seqs"] > 0, self.prompts, self.decodes)
+    def usual_ms(self, took_ms: np.ndarray, probe_ms: np.ndarray, usual_probe_ms: float) -> np.ndarray:
+        """What steps would have taken at the usual speed; shape [steps]."""
+        slower = probe_ms / usual_probe_ms
+        fixed_ms = usual_probe_ms * slower**self.fixed
+        return np.asarray(
+            np.minimum(took_ms / slower**self.fixed, usual_probe_ms)
+            + np.maximum(took_ms - fixed_ms, 0.0) / slower**self.work
+        )
 
 
-def probe_exponents(samples: pd.DataFrame) -> Exponents:
+def probe_exponents(samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> Exponents:
     """Least squares of log residuals on log probes, with step times fitted anew each round, and a prior at 1.
 
-    samples: warm steps of several runs, with execute_ms, probe_ms and weight. The probe is a small decode step without
-    attention, done from cold caches: when neighbours take memory bandwidth it slows down by more than steps do, which
-    also plan, attend and sample; and those with prompts compute more for each byte that they read.
+    samples: warm steps of several runs, with execute_ms, probe_ms and weight. graph_sizes: as Profile.graph_sizes.
     """
     weights = samples["weight"].to_numpy(dtype=float)
     weights = weights / weights.sum()
-    probe = np.log(samples["probe_ms"].to_numpy(dtype=float))
-    probe = probe - weights @ probe
-    has_prompts = samples["num_prefill_seqs"].to_numpy() > 0
-    prior = PRIOR_SPREAD**2
-    found = Exponents(1.0, 1.0)
+    took_ms, probe_ms = (samples[name].to_numpy(dtype=float) for name in ("execute_ms", "probe_ms"))
+    usual_probe_ms = float(np.median(probe_ms))
+    slower = np.log(probe_ms / usual_probe_ms)
+    prior = PRIOR_SPREAD**2 * np.eye(2)
+    found = np.ones(2)
     for _ in range(ROUNDS):
-        normal = samples.assign(normal_ms=samples["execute_ms"] / np.exp(found.of(samples) * probe))
-        cost = fit(EXECUTE, normal, "normal_ms", relative=True, weight="weight")
-        residual = np.clip(np.log(normal["normal_ms"] / predict(cost, normal)), -OUTLIER, OUTLIER).to_numpy()
-        better = []
-        for exponent, kind in zip(found, (~has_prompts, has_prompts), strict=True):
-            own = weights * kind
-            around = probe - (own @ probe) / (own.sum() or 1.0)
-            change = own @ (around * residual) + prior * (1 - exponent)
-            better.append(min(max(exponent + float(change) / (float(own @ around**2) + prior), 0.0), MOST))
-        found = Exponents(*better)
-    return found
+        usual = samples.assign(usual_ms=Exponents(*found).usual_ms(took_ms, probe_ms, usual_probe_ms))
+        cost = fit(EXECUTE, usual, "usual_ms", relative=True, weight="weight", graph_sizes=graph_sizes)
+        expected = predict(cost, usual, graph_sizes)
+        residual = np.clip(np.log(usual["usual_ms"].to_numpy() / expected), -OUTLIER, OUTLIER)
+        share = np.minimum(usual_probe_ms / expected, 1.0)
+        slopes = np.stack([share, 1 - share]) * slower
+        around = slopes - (slopes @ weights)[:, None]
+        change = np.linalg.solve(around * weights @ around.T + prior, around * weights @ residual + prior @ (1 - found))
+        found = np.clip(found + change, 0.0, MOST)
+    return Exponents(*found.tolist())

@@ -4,6 +4,8 @@ A processor's speed drifts by tens of percent within minutes. The probe is one f
 0.4 s between steps, so a profile can be put on the speed of a run without looking at any of its latencies. The factor
 is always recorded. Within one run it drifts as well: by tens of percent, for a second or ten. While it is slow,
 requests pile up, so the mean speed alone would make a loaded engine look better than it was.
+
+The probe is a small decode step: weights are read, and little is computed. So steps follow it in two parts (pace()).
 """
 
 from collections.abc import Sequence
@@ -42,7 +44,9 @@ def probe_ms(manifest: Manifest) -> float:
 
 
 class AtSpeed(NamedTuple):
-    """profile: with all times multiplied by factor. drift: what else changes, from when on."""
+    """profile: with all times multiplied by factor, that of a step as short as the probe. drift: what else changes, and
+    when.
+    """
 
     profile: Profile
     factor: float
@@ -54,28 +58,35 @@ def at_speed_of(profile: Profile, runs: Sequence[Manifest]) -> AtSpeed:
     it was probed, from moment to moment. Errors: ProfileError where the profile, or a run, has no probe.
     """
     mean_ms = sum(probe_ms(run) for run in runs) / len(runs)
-    usual = pace(profile, mean_ms)
+    factor = pace(profile, mean_ms).fixed
     at, taken = probes_in(runs[0].conditions) if len(runs) == 1 else ([], [])
-    paces = [pace(profile, ms) for ms in smoothed(taken)] or [usual]
     begins = [0.0, *((early + late) / 2 for early, late in pairwise(at))]
     drift = tuple(
-        (nanoseconds(begin), Pace(now.decodes / usual.decodes, now.prompts / usual.decodes))
-        for begin, now in zip(begins, paces, strict=True)
+        (nanoseconds(begin), _against(factor, pace(profile, ms)))
+        for begin, ms in zip(begins, smoothed(taken) or [mean_ms], strict=True)
     )
-    scaled = profile.times(usual.decodes).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}})
-    changes = any(now != (1.0, 1.0) for _, now in drift)
-    return AtSpeed(scaled, usual.decodes, drift if changes else ())
+    scaled = profile.times(factor).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}})
+    changes = any((now.fixed, now.work) != (1.0, 1.0) for _, now in drift)
+    return AtSpeed(scaled, factor, drift if changes else ())
 
 
 def pace(profile: Profile, probe_ms: float) -> Pace:
-    """How many times as long steps take where the probe takes so long: (probe / the profile's) ** the exponent of their
-    kind, which is 1 where an older version measured none. Errors: ProfileError for a profile without a probe.
+    """What the probe tells of steps: up to the time that it usually takes, (probe / usual) ** exponent times as long,
+    beyond that ** exponent_of_work; an exponent is 1 where an older version measured none.
+
+    Errors: ProfileError for a profile without a probe.
     """
     if not profile.probe:
         raise ProfileError(f"profile {profile.name} has no probe of the machine's speed; calibrate again")
-    exponent = profile.probe.get("exponent", 1.0)
-    slower = probe_ms / profile.probe["ms"]
-    return Pace(slower**exponent, slower ** profile.probe.get("exponent_of_prompts", exponent))
+    usual_ms, exponent = profile.probe["ms"], profile.probe.get("exponent", 1.0)
+    slower = probe_ms / usual_ms
+    work = slower ** profile.probe.get("exponent_of_work", exponent)
+    return Pace(slower**exponent, work, round(usual_ms * 1e6))
+
+
+def _against(factor: float, pace: Pace) -> Pace:
+    """Of step times that are already so many times as long."""
+    return Pace(pace.fixed / factor, pace.work / factor, round(pace.fixed_ns * factor))
 
 
 def smoothed(probes_ms: Sequence[float]) -> list[float]:

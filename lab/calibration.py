@@ -61,11 +61,12 @@ def describe(profile: Profile) -> str:
     if capacity := profile.capacity:
         lines.append(f"capacity: {capacity['requests_per_s']:.1f} requests/s of {capacity['traffic']}")
     if drift := profile.conditions.get("speed_drift"):
-        exponent = (profile.probe or {}).get("exponent", 1.0)
-        of_prompts = (profile.probe or {}).get("exponent_of_prompts", exponent)
+        probe = profile.probe or {}
+        exponent = probe.get("exponent", 1.0)
+        of_work = probe.get("exponent_of_work", exponent)
         lines.append(
-            f"the machine's probe varied by {drift:.2f} times meanwhile; steps take (probe / usual)^{exponent:.2f} "
-            f"times as long, those with prompts ^{of_prompts:.2f}, which is divided out"
+            f"the machine's probe varied by {drift:.2f} times meanwhile; the first {probe.get('ms', 0.0):.1f} ms of a "
+            f"step take (probe / usual)^{exponent:.2f} times as long, the rest ^{of_work:.2f}, which is divided out"
         )
     return "\n".join(lines)
 

@@ -59,6 +59,10 @@ class CpuExecutor:
         self._num_threads = num_threads
         self._thread: int | None = None  # which was told so
 
+    @property
+    def row_sizes(self) -> tuple[int, ...]:
+        return self._model.ops.row_sizes
+
     def conditions(self) -> dict[str, object]:
         return {"device": "cpu", "dtype": name_of(self._model.ops.dtype)}
 

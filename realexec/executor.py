@@ -12,6 +12,10 @@ class Executor(Protocol):
 
     cache: KVCache
 
+    @property
+    def row_sizes(self) -> tuple[int, ...]:
+        """See Runner."""
+
     def conditions(self) -> dict[str, object]:
         """What a measurement on it must say of it: device, dtype ..."""
 

@@ -62,6 +62,11 @@ class Runner:
         return {**self._executor.conditions(), "compute_threads": self.num_threads}
 
     @property
+    def row_sizes(self) -> tuple[int, ...]:
+        """The numbers of rows that a step's products have: one of more is padded; (): as many as it has tokens."""
+        return self._executor.row_sizes
+
+    @property
     def description(self) -> str:
         """Where it computes and what KV it has, in a line."""
         gib = self._executor.cache.data.nbytes / GIB

@@ -4,19 +4,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from records.units import nanoseconds, seconds
+from serving.errors import RecordError
 
 
 class Pace(NamedTuple):
-    """How many times as long a step executes that is of decodes alone, and one with prompts in it."""
+    """How long a step executes, by what it would take at the usual speed: up to fixed_ns of that take `fixed` times as
+    long, what is beyond takes `work` times as long. What every step does, however small, is mostly reading weights.
+    """
 
-    decodes: float
-    prompts: float
+    fixed: float = 1.0
+    work: float = 1.0
+    fixed_ns: int = 0
 
+    @classmethod
+    def evenly(cls, factor: float) -> "Pace":
+        return cls(factor, factor)
+
+    def of(self, usual: int) -> int:
+        """Nanoseconds of both."""
+        if self.fixed == self.work == 1.0:
+            return usual
+        return round(min(usual, self.fixed_ns) * self.fixed + max(usual - self.fixed_ns, 0) * self.work)
+
+    def of_many(self, usual: ArrayLike) -> np.ndarray:
+        """The same, without rounding."""
+        usual = np.asarray(usual)
+        beyond = np.maximum(usual - self.fixed_ns, 0)
+        return np.asarray(np.minimum(usual, self.fixed_ns) * self.fixed + beyond * self.work)
+
+
+AS_USUAL = Pace()
 
 Drift = Sequence[tuple[int, Pace]]
-"""From each instant [ns] on, in order, against the average over the run."""
+"""From each instant [ns] on, in order, against a speed that the run's step times were made for."""
 
 DRIFT = "drift"
 """Key in the conditions of a simulated run."""
@@ -30,27 +53,44 @@ def drift_condition(drift: Drift) -> dict[str, Any]:
     """For the conditions of a simulated run; nothing where the machine did not change."""
     if not drift:
         return {}
-    kept = {"at_s": [seconds(at) for at, _ in drift]}
-    return {DRIFT: kept | {name: [getattr(pace, name) for _, pace in drift] for name in Pace._fields}}
+    return {
+        DRIFT: {
+            "at_s": [seconds(at) for at, _ in drift],
+            "fixed": [pace.fixed for _, pace in drift],
+            "work": [pace.work for _, pace in drift],
+            "fixed_s": [seconds(pace.fixed_ns) for _, pace in drift],
+        }
+    }
 
 
 def drift_in(conditions: Mapping[str, Any]) -> Drift:
-    """Of a simulated run, as it was."""
+    """Of a simulated run, as it was. Errors: RecordError for one that another version wrote."""
     kept = conditions.get(DRIFT)
     if not kept:
         return ()
-    paces = map(Pace, *(kept[name] for name in Pace._fields))
+    if "fixed_s" not in kept:
+        raise RecordError("the machine's drift in this record is of an older version of servetwin; simulate it again")
+    paces = map(Pace, kept["fixed"], kept["work"], map(nanoseconds, kept["fixed_s"]))
     return tuple((nanoseconds(at), pace) for at, pace in zip(kept["at_s"], paces, strict=True))
 
 
-def times_as_long(drift: Drift, launch_s: np.ndarray, has_prompts: np.ndarray) -> np.ndarray:
-    """Of steps launched at those instants, in seconds, by whether prompts are in them. Shape [steps]."""
-    if not drift:
-        return np.ones(len(launch_s))
+def at_the_pace_of(drift: Drift, launch_s: np.ndarray, usual_ms: np.ndarray) -> np.ndarray:
+    """What steps take that are launched at those instants [s] and would take so long; milliseconds, shape [steps]."""
+    fixed, work, fixed_ms = _paces(drift, launch_s)
+    return np.asarray(np.minimum(usual_ms, fixed_ms) * fixed + np.maximum(usual_ms - fixed_ms, 0.0) * work)
+
+
+def at_the_usual_pace(drift: Drift, launch_s: np.ndarray, took_ms: np.ndarray) -> np.ndarray:
+    """The inverse: what they would take at the usual speed."""
+    fixed, work, fixed_ms = _paces(drift, launch_s)
+    return np.asarray(np.minimum(took_ms / fixed, fixed_ms) + np.maximum(took_ms - fixed_ms * fixed, 0.0) / work)
+
+
+def _paces(drift: Drift, launch_s: np.ndarray) -> np.ndarray:
+    """fixed, work and fixed_ms of each step; shape [3, steps]."""
     begins = np.array([at for at, _ in drift]) / 1e9
-    now = np.searchsorted(begins, launch_s, side="right")
-    paces = np.array([Pace(1.0, 1.0), *(pace for _, pace in drift)])
-    return np.asarray(paces[now, np.asarray(has_prompts, dtype=int)])
+    paces = np.array([AS_USUAL, *(pace for _, pace in drift)], dtype=float)
+    return np.asarray(paces[np.searchsorted(begins, launch_s, side="right")].T / [[1.0], [1.0], [1e6]])
 
 
 def probes_condition(probes: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -80,13 +80,14 @@ class Profile(Frozen):
     model, hardware, software, conditions: what was measured, on what, and how.
     execute, schedule, complete, return: the four durations of a step, as serving.cost.CostModel defines them.
     wake_ms: from an arrival at an idle engine to its next call of schedule().
-    graph_sizes: the sizes a batch is padded to where the engine captured its steps, ascending; terms say who is.
+    graph_sizes: the sizes a batch is padded to, ascending: those that the engine captured its steps for, or makes its
+    products with; terms say who is.
     draws: coefficients as likely as those fitted (bootstrap), each with those of the four durations in this order.
     residual: noise around execute, by kind of step. residual_persistence: the share of steps whose residual is that of
     the step before. hull: least and greatest value of each feature that was measured.
     capacity: requests per second of a stated traffic. held_out: errors on steps the fit did not see. probe: time
-    of a reference batch, to tell later whether the machine is as it was, and exponent: steps take (probe / its ms) **
-    exponent times as long.
+    of a reference batch, to tell later whether the machine is as it was, and by how much steps follow it
+    (calibration/speed.py).
     engine: preset and settings that were measured, the defaults of a simulation. source: who measured, for profiles
     from the measurements of others, and how far they predict what those measured besides.
     """

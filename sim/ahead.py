@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
+from records.drift import AS_USUAL, Pace
 from records.profile_cost import FEW, DecodeTimes, Durations, Ints
 from serving.schedule.contract import QuietSteps
 
@@ -12,27 +13,29 @@ from serving.schedule.contract import QuietSteps
 class Ahead:
     """The steps from `now` on; times in integer nanoseconds. steps: as the scheduler announced them.
 
-    count: how many. times: of each; slowdown: factor of its execution time.
+    count: how many. times: of each at the usual speed; pace: of the machine.
     """
 
-    def __init__(self, steps: QuietSteps, count: int, times: DecodeTimes, now: int, slowdown: float) -> None:
+    def __init__(self, steps: QuietSteps, count: int, times: DecodeTimes, now: int, pace: Pace) -> None:
         self._steps = steps
         self._times = times
-        self._lay_out(now, count, slowdown)
+        self._lay_out(now, count, pace)
 
-    def _lay_out(self, now: int, count: int, slowdown: float) -> None:
-        (self._lay_out_few if count <= FEW else self._lay_out_many)(now, count, slowdown)
+    def _lay_out(self, now: int, count: int, pace: Pace) -> None:
+        (self._lay_out_few if count <= FEW else self._lay_out_many)(now, count, pace)
 
-    def _lay_out_few(self, now: int, count: int, slowdown: float) -> None:
+    def _lay_out_few(self, now: int, count: int, pace: Pace) -> None:
         schedules, executes, returns, completes = [
             list(durations) * count if len(durations) == 1 else durations for durations in self._times
         ]
+        if pace != AS_USUAL:
+            executes = list(map(pace.of, executes))
         begins, launches, hosts, delivered, ends = [], [], [], [], []
         for schedule, execute, return_, complete in zip(schedules, executes, returns, completes, strict=True):
             begins.append(now)
             now += schedule
             launches.append(now)
-            now += execute if slowdown == 1.0 else round(execute * slowdown)
+            now += execute
             hosts.append(now)
             delivered.append(now + return_)
             now += complete
@@ -40,11 +43,11 @@ class Ahead:
         self._begins, self._launches, self._hosts = array("q", begins), array("q", launches), array("q", hosts)
         self._delivered, self._ends = array("q", delivered), array("q", ends)
 
-    def _lay_out_many(self, now: int, count: int, slowdown: float) -> None:
+    def _lay_out_many(self, now: int, count: int, pace: Pace) -> None:
         """The same with numpy."""
         schedule, execute, return_, complete = [d[0] if len(d) == 1 else np.asarray(d) for d in self._times]
-        if slowdown != 1.0:
-            execute = np.rint(execute * slowdown).astype(np.int64)
+        if pace != AS_USUAL:
+            execute = np.rint(pace.of_many(execute)).astype(np.int64)
         bounds = np.empty(count + 1, dtype=np.int64)
         bounds[0] = now
         bounds[1:] = execute + (schedule + complete)
@@ -78,7 +81,7 @@ class Ahead:
             for times in (self._begins, self._launches, self._hosts, self._delivered, self._ends):
                 del times[count:]
 
-    def slow_down(self, at: int, slowdown: float) -> None:
+    def slow_down(self, at: int, pace: Pace) -> None:
         """Steps launched from then on take other times."""
         first, count = bisect_left(self._launches, at), len(self)
         if first == count:
@@ -87,7 +90,7 @@ class Ahead:
         before = [times[:first] for times in told]
         whole = self._times
         self._times = DecodeTimes(*(_from(durations, first, count) for durations in whole))
-        self._lay_out(self._begins[first], count - first, slowdown)
+        self._lay_out(self._begins[first], count - first, pace)
         self._times = whole
         after = (self._begins, self._launches, self._hosts, self._delivered, self._ends)
         self._begins, self._launches, self._hosts, self._delivered, self._ends = (

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
-from records.drift import Pace
+from records.drift import AS_USUAL, Pace
 from records.profile_cost import decode_times
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import PolicyError, RequestError
@@ -79,7 +79,7 @@ class Replica:
         self._noise = noise
         self._alone = alone
         self._copy = copy
-        self._pace = Pace(1.0, 1.0)
+        self._pace = AS_USUAL
         self._ahead: Ahead | None = None  # while it sleeps
         self._wake = env.event()
         self._endings = Endings(truth)
@@ -112,7 +112,7 @@ class Replica:
         """Of steps that are launched from now on."""
         self._pace = pace
         if self._ahead is not None:
-            self._ahead.slow_down(int(self._env.now), pace.decodes)
+            self._ahead.slow_down(int(self._env.now), pace)
             self._wake_at_end(self._ahead)
 
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:
@@ -186,8 +186,7 @@ class Replica:
         """What takes so long on average, with noise, on a machine as slow as it is now."""
         if self._noise is not None:
             execute = round(execute * self._noise.factor(step_id, shape))
-        pace = self._pace.prompts if shape.num_prefill_seqs else self._pace.decodes
-        return execute if pace == 1.0 else round(execute * pace)
+        return self._pace.of(execute)
 
     def _complete(self, step: _Step, host_at: int) -> StepReceipt:
         plan, scheduler = step.plan, self._scheduler
@@ -215,7 +214,7 @@ class Replica:
         if self._noise is not None:
             noisy = np.rint(times.execute * self._noise.factors(steps.step_id, shape, count)).astype(np.int64)
             times = times._replace(execute=noisy.tolist())
-        ahead = Ahead(steps, count, times, now, self._pace.decodes)
+        ahead = Ahead(steps, count, times, now, self._pace)
         ahead.keep(ahead.begun_before(until))
         return ahead
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from calibration.compare.run import Run
 from calibration.fit import EXECUTE, fit, predict
 from calibration.model.kinds import kinds_of
-from records.drift import drift_in, times_as_long
+from records.drift import at_the_pace_of, at_the_usual_pace, drift_in
 from records.profile import STEP_KINDS, Profile
 from serving.cost import StepFeatures
 
@@ -86,19 +86,18 @@ def step_errors(simulated: Sequence[Run], measured: Sequence[Run], profile: Prof
     by_repeat = {run.repeat: run for run in simulated}
     typical = float(np.mean([_factor(run) for run in simulated]))
 
-    def scale(run: Run, steps: pd.DataFrame) -> np.ndarray:
-        twin = by_repeat.get(run.repeat)
-        return np.full(len(steps), typical) if twin is None else _scale(twin, steps)
+    def paced(run: Run, steps: pd.DataFrame) -> np.ndarray:
+        twin, usual_ms = by_repeat.get(run.repeat), steps["usual_ms"].to_numpy()
+        return usual_ms * typical if twin is None else _at_its_pace(twin, steps, usual_ms)
 
-    rows = [(run, _steps(run)) for run in measured]
-    steps = pd.concat([own.assign(scale=scale(run, own)) for run, own in rows], ignore_index=True)
+    steps = pd.concat([_steps(run).assign(of=i) for i, run in enumerate(measured)], ignore_index=True)
     if profile is None:
-        scaled = [(_steps(run), run) for run in simulated]
-        like = pd.concat([own.assign(measured_ms=own["measured_ms"] / _scale(run, own)) for own, run in scaled])
-        expected = _of_the_like(steps, like.reset_index(drop=True))
+        like = pd.concat([_at_the_usual_pace(run, _steps(run)) for run in simulated], ignore_index=True)
+        steps["usual_ms"] = _of_the_like(steps, like)
     else:
-        expected = predict(profile.execute, steps, profile.graph_sizes)
-    steps = steps.assign(expected_ms=expected * steps["scale"])
+        steps["usual_ms"] = predict(profile.execute, steps, profile.graph_sizes)
+    own = [paced(run, steps[steps["of"] == i]) for i, run in enumerate(measured)]
+    steps["expected_ms"] = np.concatenate(own)
     matched = steps[steps["expected_ms"].notna()].reset_index(drop=True)
     total = float(steps["measured_ms"].sum())
     return StepErrors(
@@ -113,10 +112,16 @@ def _factor(run: Run) -> float:
     return float(str(run.record.manifest.conditions.get("step_times_scaled_by", 1.0)))
 
 
-def _scale(run: Run, steps: pd.DataFrame) -> np.ndarray:
-    """What a simulation multiplied such steps by. Shape [steps]."""
+def _at_its_pace(run: Run, steps: pd.DataFrame, usual_ms: np.ndarray) -> np.ndarray:
+    """What the simulation would make of steps that usually take so long. Shape [steps]."""
     drift = drift_in(run.record.manifest.conditions)
-    return _factor(run) * times_as_long(drift, steps["launch_s"].to_numpy(), steps["num_prefill_seqs"].to_numpy() > 0)
+    return at_the_pace_of(drift, steps["launch_s"].to_numpy(), usual_ms * _factor(run))
+
+
+def _at_the_usual_pace(run: Run, steps: pd.DataFrame) -> pd.DataFrame:
+    drift = drift_in(run.record.manifest.conditions)
+    took = at_the_usual_pace(drift, steps["launch_s"].to_numpy(), steps["measured_ms"].to_numpy())
+    return steps.assign(measured_ms=took / _factor(run))
 
 
 def _steps(run: Run) -> pd.DataFrame:

@@ -1,9 +1,11 @@
 """Which form predicts runs that it has not seen: whole groups of steps are held out, never single steps.
 
-The error of a form is the mean over the folds of the mean |predicted / measured - 1| in each, where one step counts
-CAP at most (a cold step must not decide). Of the forms whose error is within one standard error of the best (of their
-difference, over the folds), and no more than a TENTH above it, the one of fewest coefficients is chosen; of equally
-many, the best.
+A simulation adds up many steps, so a form must be right in the mean for each shape of step. Its error is the mean over
+the folds of |mean of measured / predicted - 1| of the steps of a kind and a size (a power of two of tokens), each such
+shape weighted by the square root of its steps; one step counts CAP at most (a cold step must not decide). The scatter
+of single steps, which no form predicts, would hide forms that are wrong by tens of percent where steps are few. Of the
+forms whose error is within one standard error of the best (of their difference, over the folds), and no more than a
+TENTH above it, the one of fewest coefficients is chosen; of equally many, the best.
 
 A gradient-boosted and a nearest-neighbour model take part, with the same features and folds. They are never chosen: a
 profile holds terms. How far they are ahead or behind says what the forms leave out, or that groups repeat each other:
@@ -19,6 +21,7 @@ import pandas as pd
 
 from calibration.fit import predict
 from calibration.model.fitting import COLD, fit_form
+from calibration.model.kinds import kinds_of
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from serving.cost import StepFeatures
@@ -35,13 +38,14 @@ Model = Callable[[pd.DataFrame], np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """folds: error of each. coefficients: most that a fold's fit has; 0 for a competitor. median, total_time: |error|
-    of the median held-out step; of the sum over them, predicted over measured - 1.
+    """folds: error of each, by shape. coefficients: most that a fold's fit has; 0 for a competitor. step_error, median,
+    total_time: mean |error| of a held-out step; of the median one; of the sum over them, predicted over measured - 1.
     """
 
     name: str
     coefficients: int
     folds: tuple[float, ...]
+    step_error: float
     median: float
     total_time: float
 
@@ -58,7 +62,8 @@ class Score:
     def told(self) -> JsonObject:
         return {
             "coefficients": self.coefficients,
-            "error": self.error,
+            "by_shape": self.error,
+            "error": self.step_error,
             "median": self.median,
             "total_time": self.total_time,
         }
@@ -116,6 +121,7 @@ def pooled(tables: Sequence[Sequence[Score]]) -> list[Score]:
             of_form[0].name,
             max(score.coefficients for score in of_form),
             tuple(error for score in of_form for error in score.folds),
+            float(np.mean([score.step_error for score in of_form])),
             float(np.mean([score.median for score in of_form])),
             float(np.mean([score.total_time for score in of_form])),
         )
@@ -147,13 +153,26 @@ def _score(
     for mask in held:
         predicted[mask] = fitted(samples[~mask])(samples[mask])
     error = np.abs(predicted / measured - 1)
+    shapes = _shapes(samples)
     return Score(
         name,
         0,
-        tuple(float(np.minimum(error[mask], CAP).mean()) for mask in held),
+        tuple(_by_shape(measured[mask] / predicted[mask] - 1, shapes[mask]) for mask in held),
+        float(np.mean([np.minimum(error[mask], CAP).mean() for mask in held])),
         float(np.median(error)),
         float(predicted.sum() / measured.sum() - 1),
     )
+
+
+def _shapes(samples: pd.DataFrame) -> np.ndarray:
+    """A number for each kind of step and size; shape [samples]."""
+    sizes = np.log2(samples["num_tokens"].to_numpy(dtype=float)).astype(int)
+    return pd.factorize(pd.Series(list(zip(kinds_of(samples), sizes, strict=True))))[0]
+
+
+def _by_shape(errors: np.ndarray, shapes: np.ndarray) -> float:
+    own = pd.Series(np.clip(errors, -CAP, CAP)).groupby(shapes)
+    return float(np.average(own.mean().abs(), weights=np.sqrt(own.size())))
 
 
 def _boosted(samples: pd.DataFrame, target: str) -> Model:

@@ -95,7 +95,7 @@ def _step_model(runs: Sequence[Resimulation], profile: Profile) -> str:
 def _remedy(runs: Sequence[Resimulation], profile: Profile, slower: float) -> str:
     probes = [run.measured.manifest.conditions.get("probe_ms") for run in runs]
     if profile.probe and all(isinstance(probe, float) for probe in probes):
-        drift = pace(profile, sum(map(float, probes)) / len(probes)).decodes  # type: ignore[arg-type]
+        drift = pace(profile, sum(map(float, probes)) / len(probes)).fixed  # type: ignore[arg-type]
         if abs(drift - 1) > LEAST_DRIFT and abs(slower / drift - 1) < abs(slower - 1) / 2:
             return (
                 f"By the machine's probe steps take {drift:.2f} times as long as at calibration: simulate with "

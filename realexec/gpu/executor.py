@@ -55,6 +55,10 @@ class GpuExecutor:
         self._capture = capture
         self._graphs: StepGraphs | None = None
 
+    @property
+    def row_sizes(self) -> tuple[int, ...]:
+        return self._model.ops.row_sizes
+
     def conditions(self) -> dict[str, object]:
         ops = self._model.ops
         name = torch.cuda.get_device_name(ops.device) if ops.device.type == "cuda" else str(ops.device)

@@ -21,6 +21,10 @@ class Ops(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def row_sizes(self) -> tuple[int, ...]:
+        """The numbers of rows that products are made with; (): any."""
+
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """x -> x weight.t() + bias, with the weight [out, in] made ready once."""
 

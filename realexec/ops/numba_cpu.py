@@ -28,6 +28,8 @@ SPLIT_ROWS = 256
 class NumbaOps:
     """num_threads: of the kernels; torch has its own setting."""
 
+    row_sizes = ROW_BUCKETS
+
     def __init__(self, dtype: torch.dtype = torch.float32, num_threads: int = 1) -> None:
         if dtype not in STORED:
             raise ConfigError(f"the CPU computes in float32 or bfloat16, not in {dtype}")

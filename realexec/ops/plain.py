@@ -8,6 +8,8 @@ from realexec.ops.base import Product
 
 
 class PlainOps:
+    row_sizes: tuple[int, ...] = ()
+
     def __init__(self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
         self.dtype = dtype
         self.device = torch.device(device)

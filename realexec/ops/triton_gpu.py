@@ -11,6 +11,8 @@ from realexec.ops.base import Product
 class TritonOps:
     """float16, bfloat16 or float32. Memory is torch's to reuse: what a CUDA graph captured must stay where it was."""
 
+    row_sizes: tuple[int, ...] = ()
+
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype
         self.device = device

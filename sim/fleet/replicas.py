@@ -159,7 +159,7 @@ class Replicas:
             alone=False,
             copy=None if self._plan.host_link is None else lambda num_blocks: self._copy(index, num_blocks),
         )
-        replica.slow_down(Pace(self._slowdown[index], self._slowdown[index]))
+        replica.slow_down(Pace.evenly(self._slowdown[index]))
         up = self.up[index] = Up(scheduler, replica)
         placements = front.up(index, self._now)
         if not self._plan.metrics_every:
@@ -198,7 +198,7 @@ class Replicas:
         factor = prod((s.factor for s in self._plan.slowdowns if s.replica == index and s.holds(self._now)), start=1.0)
         self._slowdown[index] = factor
         if index in self.up:
-            self.up[index].replica.slow_down(Pace(factor, factor))
+            self.up[index].replica.slow_down(Pace.evenly(factor))
 
     def _pay(self, index: int) -> None:
         self.uptimes.append(Uptime(index, self._now))

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.drift import MOST_PROBES, Pace, drift_condition, drift_in, probes_condition, probes_in, times_as_long
+from records.drift import (
+    MOST_PROBES,
+    Pace,
+    at_the_pace_of,
+    at_the_usual_pace,
+    drift_condition,
+    drift_in,
+    probes_condition,
+    probes_in,
+)
+from serving.errors import RecordError
 
 INSTANTS = st.lists(st.integers(0, 10**15), unique=True, max_size=30).map(sorted)
 
@@ -13,7 +23,8 @@ INSTANTS = st.lists(st.integers(0, 10**15), unique=True, max_size=30).map(sorted
 @given(instants=INSTANTS, factors=st.data())
 def test_a_drift_comes_out_exactly(instants: list[int], factors: st.DataObject) -> None:
     factor = st.floats(0.1, 10)
-    drift = tuple((at, Pace(factors.draw(factor), factors.draw(factor))) for at in instants)
+    paces = st.builds(Pace, factor, factor, st.integers(0, 10**12))
+    drift = tuple((at, factors.draw(paces)) for at in instants)
     assert drift_in(drift_condition(drift)) == drift
 
 
@@ -33,7 +44,25 @@ def test_of_a_long_run_neighbouring_probes_are_averaged() -> None:
 
 
 def test_a_step_is_as_slow_as_the_machine_was_when_it_was_launched() -> None:
-    drift = ((10**9, Pace(2.0, 3.0)), (2 * 10**9, Pace(0.5, 1.0)))
-    launched, prompts = np.array([0.5, 1.0, 1.5, 1.5, 2.0, 9.0, 9.0]), np.array([0, 0, 0, 1, 0, 0, 1])
-    assert times_as_long(drift, launched, prompts).tolist() == [1.0, 2.0, 2.0, 3.0, 0.5, 0.5, 1.0]
-    assert times_as_long((), launched, prompts).tolist() == [1.0] * 7
+    """The first 4 ms of a step by one factor, the rest by another."""
+    drift = ((10**9, Pace(2.0, 3.0, 4_000_000)), (2 * 10**9, Pace(0.5, 1.0, 4_000_000)))
+    launched, usual = np.array([0.5, 1.0, 1.5, 1.5, 2.0, 9.0]), np.array([5.0, 1.0, 4.0, 6.0, 4.0, 10.0])
+    took = np.array([5.0, 2.0, 8.0, 14.0, 2.0, 8.0])
+    assert at_the_pace_of(drift, launched, usual).tolist() == took.tolist()
+    assert at_the_usual_pace(drift, launched, took).tolist() == usual.tolist()
+    assert at_the_pace_of((), launched, usual).tolist() == usual.tolist()
+    assert at_the_usual_pace((), launched, usual).tolist() == usual.tolist()
+
+
+@given(
+    pace=st.builds(Pace, st.floats(0.1, 10), st.floats(0.1, 10), st.integers(0, 10**9)), usual=st.integers(0, 10**10)
+)
+def test_one_step_and_many_keep_the_same_pace(pace: Pace, usual: int) -> None:
+    assert pace.of(usual) == np.rint(pace.of_many([usual]))[0]
+    assert Pace.evenly(pace.work).of(usual) == round(usual * pace.work)
+    assert Pace(1.0, 1.0, pace.fixed_ns).of(usual) == usual
+
+
+def test_a_drift_of_an_older_version_is_named() -> None:
+    with pytest.raises(RecordError, match="simulate it again"):
+        drift_in({"drift": {"at_s": [0.0], "decodes": [1.0], "prompts": [2.0]}})

@@ -24,7 +24,7 @@ def ends(slow: list[tuple[int, float]], plain: bool) -> list[int]:
     def tell_quiet(steps: QuietSteps) -> None:
         told.extend(steps.host_ats)
 
-    drift = [(at, Pace(factor, factor)) for at, factor in slow]
+    drift = [(at, Pace.evenly(factor)) for at, factor in slow]
     truth = Truth(LOAD)
     scheduler = build_scheduler("vllm", tokens_of=None if plain else truth.placeholders)
     given = Given(materialize(LOAD))
@@ -51,7 +51,8 @@ def test_what_comes_after_the_last_request_changes_nothing(plain: bool) -> None:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_steps_with_prompts_have_a_pace_of_their_own(plain: bool) -> None:
+def test_what_a_step_takes_beyond_a_time_has_a_pace_of_its_own(plain: bool) -> None:
+    """A token takes 10: the prompt's step 300, of which 40 are fixed, then steps of one token."""
     told: list[int] = []
     load = Workload("prompt", (WorkloadRequest("a", 0, 30, 6, 6),))
     truth = Truth(load)
@@ -60,10 +61,10 @@ def test_steps_with_prompts_have_a_pace_of_their_own(plain: bool) -> None:
         Given(materialize(load)),
         truth,
         scheduler,
-        ScriptedCost(execute=100),
+        ScriptedCost(execute=lambda step: 10 * step.num_tokens),
         lambda receipt: told.append(receipt.host_at),
         plain=plain,
         tell_quiet=None if plain else lambda steps: told.extend(steps.host_ats),
-        drift=[(0, Pace(2.0, 5.0))],
+        drift=[(0, Pace(2.0, 5.0, 40))],
     )
-    assert told == [500, 700, 900, 1100, 1300, 1500]
+    assert told == [1380, 1400, 1420, 1440, 1460, 1480]
