@@ -110,7 +110,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         },
         execute=cost,
         schedule=fit(OVERHEAD, usable, "schedule_ms"),
-        complete=fit(OVERHEAD, usable, "complete_ms"),
+        complete=fit(OVERHEAD, usable[~usable["probed"]], "complete_ms"),
         return_=fit(OVERHEAD, usable, "return_ms"),
         graph_sizes=sizes,
         wake_ms=float(np.median(told.wake_ups)) / 1e6 if told.wake_ups else 0.0,
@@ -155,8 +155,12 @@ def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd
         rows = pd.concat([usable[usable["run"] == run] for run in random.choice(runs, size=len(runs))])
         if rows["schedule_ms"].isna().all():  # designed runs alone say nothing of scheduling
             rows = usable
-        own = ((schedule, "schedule_ms"), (complete, "complete_ms"), (return_, "return_ms"))
-        every.append((*draw, *(price for cost, target in own for price in prices(cost, rows, target))))
+        own = (
+            (schedule, rows, "schedule_ms"),
+            (complete, rows[~rows["probed"]], "complete_ms"),
+            (return_, rows, "return_ms"),
+        )
+        every.append((*draw, *(price for cost, steps, target in own for price in prices(cost, steps, target))))
     bounds = iter(interval(np.array(every))[len(draws[0]) :])
     durations = [cost.with_intervals(list(islice(bounds, len(cost.terms)))) for cost in (schedule, complete, return_)]
     return profile.with_durations([profile.execute, *durations]).model_copy(update={"draws": tuple(every)})

@@ -10,3 +10,10 @@ def t_quantile(degrees: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) if degrees > 0 else nan
+
+
+def t_chance(t: float, degrees: float) -> float:
+    """Of a mean so many standard errors from 0, or further, where 0 is right; nan without a degree of freedom."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(degrees, -abs(t))) if degrees > 0 else nan

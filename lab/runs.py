@@ -217,7 +217,7 @@ def execute_run(
         software=software(),
         conditions={
             **runner.conditions,
-            "probe_ms": typical_ms([took for _, took in run.probes]),
+            "probe_ms": typical_ms([probe.took for probe in run.probes]),
             **probes_condition(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,

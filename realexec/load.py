@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from realexec.engine import Answerer, Engine, ExecutedStep, PlanRunner
+from records.drift import Probed
 from serving.request import Request
 from serving.schedule.contract import Plan, SchedulerLike, StepReceipt
 from workloads.clients import Clients
@@ -28,8 +29,7 @@ LEAD_NS = 20_000_000
 class ExecutedRun:
     """Integer nanoseconds. sent: requests as they were sent; unsent: request id -> why it was not.
 
-    lateness: per request, submitted minus arrival time; it counts as queueing time. probes: when the
-    runner's probe of the machine ended, and what it took.
+    lateness: per request, submitted minus arrival time; it counts as queueing time. probes: of the machine.
     """
 
     receipts: list[StepReceipt]
@@ -37,7 +37,7 @@ class ExecutedRun:
     rejected: dict[str, str]
     unsent: dict[str, str]
     lateness: list[int]
-    probes: list[tuple[int, int]]
+    probes: list[Probed]
 
 
 def execute(

@@ -38,8 +38,28 @@ class Pace(NamedTuple):
 
 AS_USUAL = Pace()
 
-Drift = Sequence[tuple[int, Pace]]
-"""From each instant [ns] on, in order, against a speed that the run's step times were made for."""
+
+class Moment(NamedTuple):
+    """From `at` [ns] on steps keep this pace, against a speed that the run's step times were made for. When the step
+    that is under way then has ended, the engine stands still for pause_ns, as one does that probes its machine.
+    """
+
+    at: int
+    pace: Pace
+    pause_ns: int = 0
+
+
+Drift = Sequence[Moment]
+"""In order."""
+
+
+class Probed(NamedTuple):
+    """Nanoseconds. at: when a probe of the machine ended. took: the probe. paused: how long no step could be taken."""
+
+    at: int
+    took: int
+    paused: int
+
 
 DRIFT = "drift"
 """Key in the conditions of a simulated run."""
@@ -55,10 +75,11 @@ def drift_condition(drift: Drift) -> dict[str, Any]:
         return {}
     return {
         DRIFT: {
-            "at_s": [seconds(at) for at, _ in drift],
-            "fixed": [pace.fixed for _, pace in drift],
-            "work": [pace.work for _, pace in drift],
-            "fixed_s": [seconds(pace.fixed_ns) for _, pace in drift],
+            "at_s": [seconds(moment.at) for moment in drift],
+            "fixed": [moment.pace.fixed for moment in drift],
+            "work": [moment.pace.work for moment in drift],
+            "fixed_s": [seconds(moment.pace.fixed_ns) for moment in drift],
+            "pause_s": [seconds(moment.pause_ns) for moment in drift],
         }
     }
 
@@ -68,10 +89,11 @@ def drift_in(conditions: Mapping[str, Any]) -> Drift:
     kept = conditions.get(DRIFT)
     if not kept:
         return ()
-    if "fixed_s" not in kept:
+    if "pause_s" not in kept:
         raise RecordError("the machine's drift in this record is of an older version of servetwin; simulate it again")
     paces = map(Pace, kept["fixed"], kept["work"], map(nanoseconds, kept["fixed_s"]))
-    return tuple((nanoseconds(at), pace) for at, pace in zip(kept["at_s"], paces, strict=True))
+    instants, pauses = (map(nanoseconds, kept[name]) for name in ("at_s", "pause_s"))
+    return tuple(map(Moment, instants, paces, pauses))
 
 
 def at_the_pace_of(drift: Drift, launch_s: np.ndarray, usual_ms: np.ndarray) -> np.ndarray:
@@ -88,24 +110,25 @@ def at_the_usual_pace(drift: Drift, launch_s: np.ndarray, took_ms: np.ndarray) -
 
 def _paces(drift: Drift, launch_s: np.ndarray) -> np.ndarray:
     """fixed, work and fixed_ms of each step; shape [3, steps]."""
-    begins = np.array([at for at, _ in drift]) / 1e9
-    paces = np.array([AS_USUAL, *(pace for _, pace in drift)], dtype=float)
+    begins = np.array([moment.at for moment in drift]) / 1e9
+    paces = np.array([AS_USUAL, *(moment.pace for moment in drift)], dtype=float)
     return np.asarray(paces[np.searchsorted(begins, launch_s, side="right")].T / [[1.0], [1.0], [1e6]])
 
 
-def probes_condition(probes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """For the conditions of a real run. probes: when each ended and what it took, in nanoseconds."""
+def probes_condition(probes: Sequence[Probed]) -> dict[str, Any]:
+    """For the conditions of a real run. Of neighbours that are kept as one, the pauses add up."""
     size = -(-len(probes) // MOST_PROBES)
     groups = [probes[first : first + size] for first in range(0, len(probes), size or 1)]
     return {
         PROBES: {
-            "at_s": [seconds(sum(at for at, _ in group) // len(group)) for group in groups],
-            "ms": [sum(took for _, took in group) / len(group) / 1e6 for group in groups],
+            "at_s": [seconds(sum(probe.at for probe in group) // len(group)) for group in groups],
+            "ms": [sum(probe.took for probe in group) / len(group) / 1e6 for group in groups],
+            "pause_s": [seconds(sum(probe.paused for probe in group)) for group in groups],
         }
     }
 
 
-def probes_in(conditions: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Of a real run: seconds and milliseconds; empty where it kept none."""
+def probes_in(conditions: Mapping[str, Any]) -> tuple[list[float], list[float], list[float]]:
+    """Of a real run: seconds, milliseconds, and seconds of pause; empty where it kept none."""
     kept = conditions.get(PROBES) or {"at_s": [], "ms": []}
-    return kept["at_s"], kept["ms"]
+    return kept["at_s"], kept["ms"], kept.get("pause_s") or [0.0] * len(kept["at_s"])

@@ -11,6 +11,8 @@ from sim.replica import Replica
 
 def drifting(env: simpy.Environment, replica: Replica, drift: Drift) -> Generator[simpy.Event, None, None]:
     """A process. Steps take as long as the machine was fast when they were launched."""
-    for at, pace in drift:
-        yield At(env, at, Order.FLEET)
-        replica.slow_down(pace)
+    for moment in drift:
+        yield At(env, moment.at, Order.FLEET)
+        replica.slow_down(moment.pace)
+        if moment.pause_ns:
+            replica.pause(moment.pause_ns)

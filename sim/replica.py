@@ -49,8 +49,8 @@ class Replica:
     plain: an event for everything. Otherwise the replica's own clock runs ahead, without events, for as long as
     nothing else happens in the environment. tell_quiet: gets the quiet steps, which have no receipts then. noise: of
     execution times. alone: nothing but arrivals happens beside it; otherwise it sleeps through quiet steps, until they
-    are over or submit(), stop() or slow_down() is called. copy: moves so many KV blocks between device and host, over a
-    link that others use too; one step in flight only. Not given: the cost model says how long that takes.
+    are over or it is told something. copy: moves so many KV blocks between device and host, over a link that others use
+    too; one step in flight only. Not given: the cost model says how long that takes.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Replica:
         self._alone = alone
         self._copy = copy
         self._pace = AS_USUAL
+        self._pause = 0
         self._ahead: Ahead | None = None  # while it sleeps
         self._wake = env.event()
         self._endings = Endings(truth)
@@ -115,6 +116,13 @@ class Replica:
             self._ahead.slow_down(int(self._env.now), pace)
             self._wake_at_end(self._ahead)
 
+    def pause(self, duration: int) -> None:
+        """Stand still when the step under way has ended; where none is, when the next one has."""
+        self._pause += duration
+        if self._ahead is not None:
+            self._ahead.keep(max(1, self._ahead.begun_before(int(self._env.now))))
+            self._wake_at_end(self._ahead)
+
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:
         with suppress(simpy.Interrupt):
             yield from self._run()
@@ -123,7 +131,13 @@ class Replica:
         scheduler, cost = self._scheduler, self._cost
         in_flight: deque[_Step] = deque()
         device_free_at = num_idle = 0
+        has_completed = False
         while True:
+            if has_completed and self._pause:
+                self._pause, until = 0, self.now + self._pause
+                if not self._is_alone_until(until):
+                    yield self._at(until, Order.DECISION)
+            has_completed = False
             if not self._is_alone_until(self.now):
                 yield self._at(self.now, Order.DECISION)  # whatever else happens at this instant comes before
             self._take_arrivals()
@@ -136,6 +150,7 @@ class Replica:
                 self._settle(ahead)
                 if not self._is_alone_until(self.now):
                     yield self._at(self.now, Order.DECISION)
+                has_completed = True
                 continue
             schedule_at = self.now
             plan = scheduler.schedule(schedule_at)
@@ -181,6 +196,7 @@ class Replica:
             ready_at = host_at + cost.complete_time(step.shape)
             if not self._is_alone_until(ready_at):
                 yield self._at(ready_at, Order.DECISION)
+            has_completed = True
 
     def _execution(self, step_id: int, shape: StepFeatures, execute: int) -> int:
         """What takes so long on average, with noise, on a machine as slow as it is now."""
@@ -205,6 +221,8 @@ class Replica:
         if steps is None:
             return None
         now, count = self.now, self._endings.limit(steps, may_end=self._alone)
+        if self._pause:
+            count = min(count, 1)
         shape = StepFeatures.of_decodes(steps.num_seqs, steps.context)
         if count < 1:
             return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import fsum, sqrt
 from typing import Literal
 
-from calibration.t_interval import t_quantile
+from calibration.t_interval import CONFIDENCE, t_chance, t_quantile
 
 Verdict = Literal["inside noise", "real", "unknown: one repeat"]
 
@@ -45,7 +45,8 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two means. standard_error, half_width: of its interval; both None where one repeat cannot tell.
+    """Of two means. standard_error, half_width: of its interval; chance: of a difference as large where the means are
+    equal; all None where one repeat cannot tell.
 
     paired: whether the interval is that of differences of pairs.
     """
@@ -53,6 +54,7 @@ class Difference:
     mean: float
     standard_error: float | None
     half_width: float | None
+    chance: float | None
     paired: bool = False
 
     @property
@@ -74,13 +76,13 @@ def difference(a: Repeats, b: Repeats, scatters_alike: bool = False) -> Differen
     """a - b, by Welch. scatters_alike: a single run of a is taken to scatter as those of b do."""
     mean, spread_a, spread_b = a.mean - b.mean, a.variance, b.variance
     if spread_b is None or (spread_a is None and (not scatters_alike or b.n == 1)):
-        return Difference(mean, None, None)
+        return Difference(mean, None, None, None)
     if spread_a is None:
         return _with_error(mean, sqrt(spread_b * (1 + 1 / b.n)), b.n - 1)
     parts = [(spread_a / a.n, a.n - 1), (spread_b / b.n, b.n - 1)]
     largest = max(part for part, _ in parts)
     if not largest:
-        return Difference(mean, 0.0, 0.0)
+        return Difference(mean, 0.0, 0.0, 0.0 if mean else 1.0)
     scaled = [(part / largest, degrees) for part, degrees in parts if part]  # so that no square underflows
     degrees = fsum(part for part, _ in scaled) ** 2 / fsum(part**2 / own for part, own in scaled)
     return _with_error(mean, sqrt(fsum(part for part, _ in parts)), degrees)
@@ -93,4 +95,17 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
 
 
 def _with_error(mean: float, standard_error: float, degrees: float) -> Difference:
-    return Difference(mean, standard_error, t_quantile(degrees) * standard_error)
+    chance = t_chance(mean / standard_error, degrees) if standard_error else 0.0 if mean else 1.0
+    return Difference(mean, standard_error, t_quantile(degrees) * standard_error, chance)
+
+
+def beyond_chance(differences: Sequence[Difference]) -> list[bool | None]:
+    """Which of several differences are no chance; None where that is unknown.
+
+    One after the other, a twentieth of those without a difference would seem to have one. So the threshold falls with
+    their number, until a twentieth of those that are called so is chance (Benjamini & Hochberg 1995).
+    """
+    chances = sorted(d.chance for d in differences if d.chance is not None)
+    limits = [(i + 1) / len(chances) * (1 - CONFIDENCE) for i in range(len(chances))]
+    most = max((chance for chance, limit in zip(chances, limits, strict=True) if chance <= limit), default=-1.0)
+    return [None if d.chance is None else d.chance <= most for d in differences]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from calibration.compare.cells import Cell
 from calibration.compare.figures import mean_difference, repeats_of
-from calibration.compare.noise import Difference
+from calibration.compare.noise import Difference, beyond_chance
 from calibration.compare.run import Run
 
 RANKED_BY = (("ttft", "mean"), ("ttft", "p99"), ("tpot", "mean"), ("e2e", "mean"))
@@ -33,21 +33,19 @@ class Score:
 
 @dataclass(frozen=True)
 class Pair:
-    """engines: a and b. simulated, measured: what a has more than b in each world, in seconds."""
+    """engines: a and b. simulated, measured: what a has more than b in each world, in seconds. beyond_noise: whether
+    the measured difference is no chance, among all pairs of the ranking; None with one repeat.
+    """
 
     engines: tuple[str, str]
     simulated: Difference
     measured: Difference
+    beyond_noise: bool | None
 
     @property
     def agree(self) -> bool:
         """Whether both worlds have the same sign; a tie agrees with a tie alone."""
         return _sign(self.simulated.mean) == _sign(self.measured.mean)
-
-    @property
-    def beyond_noise(self) -> bool | None:
-        """Whether the measured difference exceeds its noise; None with one repeat."""
-        return None if self.measured.half_width is None else self.measured.verdict == "real"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -186,17 +184,25 @@ def ranking_of(cell: Cell, entrants: Sequence[Entrant], metric: str, statistic: 
         statistic=statistic,
         requests=len(entrants[0].measured[0].request_ids),
         scores=tuple(score for score, _ in ordered),
-        pairs=tuple(_pairs([entrant for _, entrant in ordered], metric, statistic)),
+        pairs=_pairs([entrant for _, entrant in ordered], metric, statistic),
         tau=None if isnan(tau) else tau,
     )
 
 
-def _pairs(entrants: Sequence[Entrant], metric: str, statistic: str) -> Iterator[Pair]:
+def _pairs(entrants: Sequence[Entrant], metric: str, statistic: str) -> tuple[Pair, ...]:
+    found = []
     for a, b in combinations(entrants, 2):
         simulated = mean_difference(a.simulated, b.simulated, metric, statistic)
         measured = mean_difference(a.measured, b.measured, metric, statistic)
         if simulated is not None and measured is not None:
-            yield Pair((a.engine, b.engine), simulated, measured)
+            found.append(((a.engine, b.engine), simulated, measured))
+    return told_apart(found)
+
+
+def told_apart(pairs: Sequence[tuple[tuple[str, str], Difference, Difference]]) -> tuple[Pair, ...]:
+    """All pairs of a ranking: engines, simulated, measured."""
+    clear = beyond_chance([measured for _, _, measured in pairs])
+    return tuple(Pair(*pair, beyond_noise=is_clear) for pair, is_clear in zip(pairs, clear, strict=True))
 
 
 def _sign(value: float) -> int:

@@ -30,7 +30,7 @@ class Session:
 
     Rows have: run (a label), at (seconds), the features of the step, schedule_ms, execute_ms, complete_ms, return_ms
     (calibration/measuring/online.py), cpu_ms, others (share of a processor that other programs had), disturbed, and
-    probe_ms: what the runner's probe took around that time.
+    probe_ms: what the runner's probe took around that time; probed: whether it was probed before the next step.
     """
 
     def __init__(self, runner: Any, config: EngineConfig, traffic: Traffic, seed: int) -> None:
@@ -113,6 +113,8 @@ class Session:
         rows["others"] = [others.share_at(watched.at_s[i]) for i in ids]
         rows["disturbed"] = [others.disturbed_at(watched.at_s[i]) for i in ids]
         at, probe_ms = np.array(watched.probes).T
+        before = np.searchsorted(at, rows["at"].to_numpy())
+        rows["probed"] = before < np.append(before[1:], len(at))
         rows["probe_ms"] = np.interp(rows["at"].to_numpy(), at, smoothed(probe_ms))
         return rows
 

@@ -4,14 +4,14 @@ A repeat is one value in each world, and cells are compared repeat by repeat: th
 and met the machine in the same state.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan
 from typing import Any, NamedTuple
 
 from calibration.compare.noise import Difference, Repeats, paired_difference
-from calibration.compare.policies import Pair, Ranking, Score
+from calibration.compare.policies import Ranking, Score, told_apart
 from lab.run_figures import RunFigure
 
 
@@ -112,20 +112,20 @@ def fidelity_of(group: str, figure: RunFigure, entries: Sequence[Entry], request
         statistic=statistic,
         requests=requests,
         scores=tuple(score for score, _ in ordered),
-        pairs=tuple(_pairs([entry for _, entry in ordered])),
+        pairs=told_apart(
+            [
+                ((a.name, b.name), _difference(a.simulated, b.simulated), _difference(a.measured, b.measured))
+                for a, b in combinations([entry for _, entry in ordered], 2)
+            ]
+        ),
         tau=None if isnan(tau) else tau,
     )
     return Fidelity(figure, ranking, len(entries[0].measured))
 
 
-def _pairs(entries: Sequence[Entry]) -> Iterator[Pair]:
-    for a, b in combinations(entries, 2):
-        yield Pair((a.name, b.name), _difference(a.simulated, b.simulated), _difference(a.measured, b.measured))
-
-
 def _difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     if len(a) == 1:
-        return Difference(a[0] - b[0], None, None)
+        return Difference(a[0] - b[0], None, None, None)
     return paired_difference(a, b)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.speed import at_speed_of, smoothed
-from records.drift import probes_condition
+from records.drift import Pace, Probed, probes_condition
 from records.manifest import Manifest
 from tests.lab.counterfactual.runs import by_hand
 
@@ -12,8 +12,8 @@ PROFILE = by_hand(probe={"ms": 4.0, "exponent": 0.5})
 EVERY = 400_000_000
 
 
-def run(typical_ms: float, *took_ms: float) -> Manifest:
-    probes = [(EVERY * (i + 1), round(ms * 1e6)) for i, ms in enumerate(took_ms)]
+def run(typical_ms: float, *took_ms: float, pause_ns: int = 0) -> Manifest:
+    probes = [Probed(EVERY * (i + 1), round(ms * 1e6), pause_ns) for i, ms in enumerate(took_ms)]
     return Manifest.model_construct(conditions={"probe_ms": typical_ms, **probes_condition(probes)})
 
 
@@ -25,16 +25,16 @@ def test_a_machine_that_stays_as_it_is_has_no_ups_and_downs() -> None:
 
 def test_steps_follow_by_their_exponent_from_half_way_between_two_probes() -> None:
     found = at_speed_of(PROFILE, [run(4.0, *[4.0] * 10, *[16.0] * 10)])
-    assert [at for at, _ in found.drift] == [0, *(EVERY * i + EVERY // 2 for i in range(1, 20))]
-    assert found.drift[3][1] == pytest.approx((1.0, 1.0, 4_000_000))
-    assert found.drift[15][1] == pytest.approx((2.0, 2.0, 4_000_000))
+    assert [moment.at for moment in found.drift] == [0, *(EVERY * i + EVERY // 2 for i in range(1, 20))]
+    assert found.drift[3].pace == pytest.approx((1.0, 1.0, 4_000_000))
+    assert found.drift[15].pace == pytest.approx((2.0, 2.0, 4_000_000))
 
 
 def test_it_is_relative_to_the_mean_speed_of_the_run() -> None:
     found = at_speed_of(PROFILE, [run(9.0, 9.0, 9.0, 36.0, 36.0, 36.0)])
     assert found.factor == pytest.approx(1.5)
     assert found.profile.probe == {"ms": 9.0, "exponent": 0.5}
-    assert [found.drift[i][1].fixed for i in (0, 4)] == pytest.approx([1.0, 2.0])
+    assert [found.drift[i].pace.fixed for i in (0, 4)] == pytest.approx([1.0, 2.0])
 
 
 def test_what_a_step_computes_has_a_pace_of_its_own() -> None:
@@ -42,14 +42,22 @@ def test_what_a_step_computes_has_a_pace_of_its_own() -> None:
     profile = by_hand(probe={"ms": 4.0, "exponent": 1.0, "exponent_of_work": 0.5})
     found = at_speed_of(profile, [run(16.0, *[16.0] * 5)])
     assert found.factor == pytest.approx(4.0)
-    assert [pace for _, pace in found.drift] == [pytest.approx((1.0, 0.5, 16_000_000))] * 5
+    assert [moment.pace for moment in found.drift] == [pytest.approx((1.0, 0.5, 16_000_000))] * 5
+
+
+def test_an_engine_stands_still_as_often_as_it_was_probed() -> None:
+    found = at_speed_of(PROFILE, [run(4.0, *[4.0] * 3, pause_ns=9_000_000)])
+    assert [(moment.at, moment.pause_ns) for moment in found.drift] == [
+        (at, 9_000_000) for at in (0, EVERY * 3 // 2, EVERY * 5 // 2)
+    ]
+    assert found.factor == 1.0
 
 
 def test_of_several_runs_the_mean_speed_is_taken() -> None:
     runs = [run(7.0, 4.0, 10.0), run(9.0, 4.0, 14.0)]
     assert at_speed_of(PROFILE, runs)[1:] == (pytest.approx(2**0.5), ())
     profile = by_hand(probe={"ms": 4.0, "exponent": 1.0, "exponent_of_work": 0.0})
-    assert at_speed_of(profile, runs).drift == ((0, (1.0, 0.5, 8_000_000)),)
+    assert at_speed_of(profile, runs).drift == ((0, Pace(1.0, 0.5, 8_000_000), 0),)
 
 
 def test_runs_of_older_versions_kept_no_times_of_their_probes() -> None:

@@ -58,7 +58,8 @@ def drifting_machine(rng: random.Random) -> Manifest:
     """What a real run tells of the machine that it had, which was slow and fast by turns."""
     begin, every = rng.choice([0, 0.0005]), rng.choice([0.001, 0.01, 0.1])
     taken = [rng.uniform(3, 8) for _ in range(rng.randint(1, 60))]
-    probes = {"at_s": [begin + every * i for i in range(len(taken))], "ms": taken}
+    paused = [rng.choice([0.0, rng.uniform(0, 0.02)]) for _ in taken] if rng.random() < 0.7 else [0.0] * len(taken)
+    probes = {"at_s": [begin + every * i for i in range(len(taken))], "ms": taken, "pause_s": paused}
     return Manifest.model_construct(conditions={"probe_ms": sum(taken) / len(taken), "probes": probes})
 
 

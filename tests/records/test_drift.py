@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from records.drift import (
     MOST_PROBES,
+    Moment,
     Pace,
+    Probed,
     at_the_pace_of,
     at_the_usual_pace,
     drift_condition,
@@ -24,28 +26,30 @@ INSTANTS = st.lists(st.integers(0, 10**15), unique=True, max_size=30).map(sorted
 def test_a_drift_comes_out_exactly(instants: list[int], factors: st.DataObject) -> None:
     factor = st.floats(0.1, 10)
     paces = st.builds(Pace, factor, factor, st.integers(0, 10**12))
-    drift = tuple((at, factors.draw(paces)) for at in instants)
+    drift = tuple(Moment(at, factors.draw(paces), factors.draw(st.integers(0, 10**10))) for at in instants)
     assert drift_in(drift_condition(drift)) == drift
 
 
 def test_a_run_without_has_nothing_to_keep() -> None:
     assert drift_condition(()) == {}
     assert drift_in({}) == ()
-    assert probes_in({}) == ([], [])
-    assert probes_in(probes_condition([])) == ([], [])
+    assert probes_in({}) == ([], [], [])
+    assert probes_in(probes_condition([])) == ([], [], [])
+    assert probes_in({"probes": {"at_s": [1.0], "ms": [2.0]}}) == ([1.0], [2.0], [0.0]), "of an older version"
 
 
 def test_of_a_long_run_neighbouring_probes_are_averaged() -> None:
-    probes = [(at * 10**9, 2_000_000 + at) for at in range(10 * MOST_PROBES)]
-    at, ms = probes_in(probes_condition(probes))
+    probes = [Probed(at * 10**9, 2_000_000 + at, 5_000_000) for at in range(10 * MOST_PROBES)]
+    at, ms, paused = probes_in(probes_condition(probes))
     assert len(at) == len(ms) == MOST_PROBES
     assert at[:2] == [4.5, 14.5]
-    assert sum(ms) / len(ms) == pytest.approx(sum(took for _, took in probes) / len(probes) / 1e6)
+    assert sum(ms) / len(ms) == pytest.approx(sum(probe.took for probe in probes) / len(probes) / 1e6)
+    assert paused == [0.05] * MOST_PROBES
 
 
 def test_a_step_is_as_slow_as_the_machine_was_when_it_was_launched() -> None:
     """The first 4 ms of a step by one factor, the rest by another."""
-    drift = ((10**9, Pace(2.0, 3.0, 4_000_000)), (2 * 10**9, Pace(0.5, 1.0, 4_000_000)))
+    drift = (Moment(10**9, Pace(2.0, 3.0, 4_000_000)), Moment(2 * 10**9, Pace(0.5, 1.0, 4_000_000)))
     launched, usual = np.array([0.5, 1.0, 1.5, 1.5, 2.0, 9.0]), np.array([5.0, 1.0, 4.0, 6.0, 4.0, 10.0])
     took = np.array([5.0, 2.0, 8.0, 14.0, 2.0, 8.0])
     assert at_the_pace_of(drift, launched, usual).tolist() == took.tolist()

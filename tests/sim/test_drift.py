@@ -2,7 +2,7 @@
 
 import pytest
 
-from records.drift import Pace
+from records.drift import AS_USUAL, Moment, Pace
 from serving.schedule.contract import QuietSteps, StepReceipt
 from serving.schedule.engine import build_scheduler
 from sim.client_clock import Given
@@ -16,6 +16,10 @@ LOAD = Workload("one", (WorkloadRequest("a", 0, 1, 6, 6),))
 
 def ends(slow: list[tuple[int, float]], plain: bool) -> list[int]:
     """When each step of one request ended; a step takes 100 where the machine is as fast as usual."""
+    return ends_of([Moment(at, Pace.evenly(factor)) for at, factor in slow], plain)
+
+
+def ends_of(drift: list[Moment], plain: bool) -> list[int]:
     told: list[int] = []
 
     def tell(receipt: StepReceipt) -> None:
@@ -24,7 +28,6 @@ def ends(slow: list[tuple[int, float]], plain: bool) -> list[int]:
     def tell_quiet(steps: QuietSteps) -> None:
         told.extend(steps.host_ats)
 
-    drift = [(at, Pace.evenly(factor)) for at, factor in slow]
     truth = Truth(LOAD)
     scheduler = build_scheduler("vllm", tokens_of=None if plain else truth.placeholders)
     given = Given(materialize(LOAD))
@@ -43,6 +46,15 @@ def test_steps_take_as_long_as_the_machine_is_slow_when_they_are_launched(plain:
 @pytest.mark.parametrize("plain", [True, False])
 def test_at_one_instant_the_machine_changes_before_a_step_is_launched(plain: bool) -> None:
     assert ends([(200, 3.0), (500, 1.0)], plain) == [100, 200, 500, 600, 700, 800]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_engine_that_pauses_ends_the_step_under_way_first(plain: bool) -> None:
+    assert ends_of([Moment(150, AS_USUAL, 30)], plain) == [100, 200, 330, 430, 530, 630]
+    assert ends_of([Moment(150, AS_USUAL, 30), Moment(199, AS_USUAL, 5)], plain) == [100, 200, 335, 435, 535, 635]
+    assert ends_of([Moment(200, AS_USUAL, 30)], plain) == [100, 200, 330, 430, 530, 630], "before the next one begins"
+    assert ends_of([Moment(150, Pace.evenly(2.0), 30)], plain) == [100, 200, 430, 630, 830, 1030]
+    assert ends_of([Moment(0, AS_USUAL, 30)], plain) == [100, 230, 330, 430, 530, 630], "none is under way yet"
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -65,6 +77,6 @@ def test_what_a_step_takes_beyond_a_time_has_a_pace_of_its_own(plain: bool) -> N
         lambda receipt: told.append(receipt.host_at),
         plain=plain,
         tell_quiet=None if plain else lambda steps: told.extend(steps.host_ats),
-        drift=[(0, Pace(2.0, 5.0, 40))],
+        drift=[Moment(0, Pace(2.0, 5.0, 40))],
     )
     assert told == [1380, 1400, 1420, 1440, 1460, 1480]

@@ -32,7 +32,15 @@ def test_a_simulation_says_by_how_much_its_steps_were_scaled(record) -> None:
 
 def test_a_simulation_says_how_the_machine_was_at_each_moment(record) -> None:
     """From 0.2 s on the first millisecond takes ten times as long, the rest a hundred: measured steps are as usual."""
-    drift = {"drift": {"at_s": [0.0, 0.2], "fixed": [1.0, 10.0], "work": [1.0, 100.0], "fixed_s": [0.001, 0.001]}}
+    drift = {
+        "drift": {
+            "at_s": [0.0, 0.2],
+            "fixed": [1.0, 10.0],
+            "work": [1.0, 100.0],
+            "fixed_s": [0.001] * 2,
+            "pause_s": [0.0] * 2,
+        }
+    }
     runs = [record("sim", "simulated", 0.1, profile=PROFILE, conditions=drift), record("real", "real", 0.1)]
     table = compare(runs, PROFILE).cells[0].steps.table
     usual, late = predict(PROFILE.execute, table), table["launch_s"].to_numpy() >= 0.2
