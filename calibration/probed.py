@@ -14,7 +14,7 @@ import pandas as pd
 
 from calibration.fit import EXECUTE, fit, predict
 
-PRIOR_SPREAD = 0.02
+PRIOR_SPREAD = 0.01
 """A probe that scatters by so much tells as much of the exponents as the assumption that they are 1."""
 ROUNDS = 8
 MOST = 1.5

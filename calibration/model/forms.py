@@ -2,8 +2,8 @@
 
     tokens beyond R    launch + a prefill's own + launches beyond the captured sizes + tokens beyond R (fewer hide
                        behind the read of the weights) + attention; R of 0, 128, 512
-    rows paid for      launch + a prefill's own + tokens + sampled tokens beyond HEAD_HIDDEN (fewer hide behind the read
-                       of the head's weights) + attention, one after the other, as on a processor
+    rows paid for      launch + a prefill's own + tokens and sampled tokens beyond FREE_ROWS (fewer hide behind the read
+                       of the layers' and the head's weights) + attention, one after the other, as on a processor
     few tokens count   the first of these, with ramps from the first token on: experts that more tokens wake
     ramps              finer ramps in tokens and in sampled tokens: an engine whose matrix products pay for every row
     roofline p         arithmetic and memory at the same time, launches around them
@@ -20,7 +20,7 @@ from records.cost_terms import CostTerms, Overlap, Power, Term
 
 HIDDEN = (0, 128, 512)
 FEW = (0, 8, 128, 512)
-HEAD_HIDDEN = 8
+FREE_ROWS = 6
 OVERLAPPED: tuple[Power, ...] = (2, 8, "max")
 
 
@@ -28,7 +28,7 @@ def candidates(graph_sizes: Sequence[int] = ()) -> Mapping[str, CostTerms]:
     """By name, in a fixed order. graph_sizes: of an engine that captures its steps; without, no term is of them."""
     around = _around(graph_sizes)
     forms = {f"tokens beyond {low}": CostTerms(terms=(*around, _tokens(low), *ATTENTION)) for low in HIDDEN}
-    forms["rows paid for"] = CostTerms(terms=(*around, SEQUENCE, _tokens(0), HEAD, *ATTENTION))
+    forms["rows paid for"] = CostTerms(terms=(*around, SEQUENCE, _tokens(FREE_ROWS), HEAD, *ATTENTION))
     forms["few tokens count"] = CostTerms(terms=(*around, *_ramps(FEW), *ATTENTION))
     forms["ramps"] = CostTerms(
         terms=tuple(
@@ -52,7 +52,7 @@ LAUNCH = _term("launch", "one", "fixed cost of a step: dispatch and one read of 
 PREFILL_STEP = _term("prefill step", "num_prefill_seqs", "once where anything is prefilled: launched in pieces", 0, 1)
 WEIGHTS = _term("weights", "one", "one read of the weights")
 SEQUENCE = _term("sequence", "num_seqs", "per sequence: sampling, input preparation, LM head")
-HEAD = _term("head", "num_sampled", "LM head, per sampled token beyond", HEAD_HIDDEN, None, padded=True)
+HEAD = _term("head", "num_sampled", "LM head, per sampled token beyond", FREE_ROWS, None, padded=True)
 PAIRS = _term("prefill attention", "prefill_pairs", "per query-key pair of prefill attention")
 READS = (
     _term("prefill read", "prefill_context", "per stored token that a prefill reads"),
