@@ -1,5 +1,6 @@
 """Intervals and verdicts: what scipy says of the same numbers, how often they err, and what one repeat cannot tell."""
 
+from itertools import combinations
 from random import Random
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import false_discovery_control
 
-from calibration.compare.noise import Repeats, difference, paired_difference
+from calibration.compare.noise import Difference, Repeats, beyond_chance, difference, paired_difference
 
 VALUES = st.lists(st.floats(0.001, 1000), min_size=2, max_size=8).map(tuple)
 
@@ -79,3 +81,41 @@ def test_the_share_of_noise_is_what_chance_gives_of_the_squared_difference() -> 
     found = difference(Repeats((3.0,), certain=True), Repeats((0.0, 2.0)))
     assert found.share_of_noise == pytest.approx((2 / 2) / 2**2)  # variance of the mean over the squared difference
     assert difference(Repeats((1.01,), certain=True), Repeats((0.0, 2.0))).share_of_noise == 1.0
+
+
+def of_chance(chance: float | None) -> Difference:
+    return Difference(1.0, 1.0, 1.0, chance)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_of_many_differences_those_are_clear_that_a_reference_says(chances: list[float]) -> None:
+    """Source of the reference: scipy.stats.false_discovery_control."""
+    adjusted = false_discovery_control(chances)
+    told = beyond_chance([of_chance(chance) for chance in chances])
+    for clear, level in zip(told, adjusted, strict=True):
+        assert clear == (level <= 0.05) or level == pytest.approx(0.05)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9))
+def test_a_single_difference_is_clear_where_its_interval_holds_no_0(values: list[float]) -> None:
+    found = paired_difference(values, [0.0] * len(values))
+    assert found.half_width is not None
+    if abs(abs(found.mean) - found.half_width) > 1e-9 * found.half_width:
+        assert beyond_chance([found]) == [found.verdict == "real"]
+
+
+def test_where_nothing_differs_one_family_in_twenty_has_a_clear_difference() -> None:
+    """Nine engines, three repeats each: 36 pairs."""
+    random = np.random.default_rng(1)
+    some = 0
+    for _ in range(400):
+        engines = random.normal(10, 1, (9, 3))
+        pairs = [paired_difference(a.tolist(), b.tolist()) for a, b in combinations(engines, 2)]
+        some += any(beyond_chance(pairs))
+    assert some / 400 < 0.08
+
+
+def test_without_repeats_nothing_is_known() -> None:
+    assert beyond_chance([of_chance(None), of_chance(0.001), of_chance(0.9)]) == [None, True, False]
+    assert beyond_chance([of_chance(None)]) == [None]
+    assert beyond_chance([]) == []
