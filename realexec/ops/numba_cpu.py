@@ -21,6 +21,9 @@ from serving.errors import ConfigError
 CHUNK_ELEMENTS = 1 << 21
 """The largest product made at once: 8 MiB in float32."""
 
+LEAST_CHUNK = 16
+"""Rows, however wide."""
+
 SPLIT_ROWS = 256
 """Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
 
@@ -102,8 +105,10 @@ class NumbaOps:
 
     def chunks(self, rows: int, width: int) -> list[slice]:
         most = CHUNK_ELEMENTS // width
-        most = most // 64 * 64 or max(n for n in ROW_BUCKETS if n <= max(1, most))  # what is left over is a bucket too
-        return [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
+        most = most // 64 * 64 or max(n for n in ROW_BUCKETS if n <= max(LEAST_CHUNK, most))
+        count = -(-rows // most)
+        size = bucket(-(-rows // max(1, count)))  # about equal, so that what is left over is a bucket too
+        return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
 
     def empty(self, name: str, rows: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
         memory = self._memory.get(name)

@@ -93,11 +93,12 @@ def test_what_a_cpu_does_not_compute_in_is_refused() -> None:
 @pytest.mark.parametrize("width", [8, 4096, 32000, 151936, 1 << 22])
 def test_chunks_cover_all_rows_and_are_no_larger_than_allowed(rows, width) -> None:
     from realexec.linear import ROW_BUCKETS, bucket
-    from realexec.ops.numba_cpu import CHUNK_ELEMENTS
+    from realexec.ops.numba_cpu import CHUNK_ELEMENTS, LEAST_CHUNK
 
     padded = bucket(rows)
     parts = NumbaOps().chunks(padded, width)
     assert [i for part in parts for i in range(padded)[part]] == list(range(padded))
     for part in parts:
-        assert (part.stop - part.start) * width <= max(CHUNK_ELEMENTS, width)
+        assert (part.stop - part.start) * width <= max(CHUNK_ELEMENTS, LEAST_CHUNK * width)
         assert part.stop - part.start in ROW_BUCKETS
+    assert NumbaOps().chunks(0, width) == [], "a step that samples nothing"
