@@ -26,6 +26,7 @@ SERVED_WEIGHT = 4.0
 """Of a served step against a designed one: designed ones say how time depends on the shape, served ones how long it is.
 Where both count alike, decode steps that an engine serves are predicted 2 to 4 % too long.
 """
+FEWEST_REPEATS = 3
 LAGS = 20
 DRAWS = 20
 
@@ -47,7 +48,9 @@ class Told:
 
 @dataclass(frozen=True)
 class Execution:
-    """Step times, fitted. draws: of its prices, each in the order of its terms. held_out: as a profile has it."""
+    """Step times, fitted. draws: of its prices, each in the order of its terms. held_out: as a profile has it, with
+    same_batch: how much a batch differs from itself.
+    """
 
     cost: CostTerms
     draws: tuple[tuple[float, ...], ...] = ()
@@ -87,7 +90,17 @@ def chosen(samples: pd.DataFrame, row_sizes: Sequence[int], seed: int) -> Execut
     """The form that predicts whole runs best, with as likely prices, drawn over runs."""
     usable = _for_execution(samples)
     found = fit_model(usable, "normal_ms", "run", graph_sizes=row_sizes, weight="weight", seed=seed, draws=DRAWS)
-    return Execution(found.cost, tuple(coefficients(draw) for draw in found.draws), found.held_out)
+    held_out = {**found.held_out, "same_batch": same_batch(usable)}
+    return Execution(found.cost, tuple(coefficients(draw) for draw in found.draws), held_out)
+
+
+def same_batch(usable: pd.DataFrame) -> float | None:
+    """Median of |time / median time of the same designed batch in the same run - 1|: no form explains that. None where
+    batches were not repeated.
+    """
+    repeats = usable[usable["shape"].notna()].groupby(["run", "shape"])["normal_ms"]
+    off = (repeats.transform(lambda own: own / own.median()) - 1).abs()[repeats.transform("size") >= FEWEST_REPEATS]
+    return float(off.median()) if len(off) else None
 
 
 def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profile:

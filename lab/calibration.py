@@ -79,6 +79,8 @@ def _held_out(held: JsonObject) -> str:
         line += f" over {held['steps']} steps"
     if parts:
         line += f" ({', '.join(parts)})"
+    if held.get("same_batch"):
+        line += f", where the same batch, run again, differs by {held['same_batch']:.1%}"
     return line + (f"; their total time {held['total_time']:+.1%}" if "total_time" in held else "")
 
 
