@@ -15,7 +15,7 @@ from torch import Tensor
 # oneDNN generates code for each number of rows it meets and keeps about a thousand variants; a first meeting adds a
 # tenth to a quarter to a step (docs/decisions/10-cpu-attention.md). So products have one of these numbers of rows; four
 # at least, as one row takes a fifth longer than four, and two take two fifths longer.
-ROW_BUCKETS = (*range(4, 17), *range(18, 65, 2), *range(80, 257, 16), *range(320, 2049, 64))
+ROW_BUCKETS = (*range(4, 17), *range(18, 65, 2), *range(80, 257, 16), *range(320, 2049, 64), *range(2304, 8193, 256))
 
 
 def bucket(rows: int) -> int:

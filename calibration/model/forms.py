@@ -9,7 +9,8 @@
     roofline p         arithmetic and memory at the same time, launches around them
     host p             the host launches while the device works: the slower one counts
 
-A power p of "max" is the pure maximum; 2 is half way to a sum. Tokens count as the captured size where there is one.
+A power p of "max" is the pure maximum; 2 is half way to a sum. Tokens count as the captured size where there is one,
+or as the rows of a product.
 """
 
 from collections.abc import Mapping, Sequence

@@ -89,7 +89,7 @@ def test_what_a_cpu_does_not_compute_in_is_refused() -> None:
         NumbaOps(torch.float16)
 
 
-@pytest.mark.parametrize("rows", [1, 63, 64, 65, 700, 2048])
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 700, 2048, 2100, 5000])
 @pytest.mark.parametrize("width", [8, 4096, 32000, 151936, 1 << 22])
 def test_chunks_cover_all_rows_and_are_no_larger_than_allowed(rows, width) -> None:
     from realexec.linear import ROW_BUCKETS, bucket
