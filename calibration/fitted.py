@@ -13,6 +13,7 @@ from calibration.fit import EXECUTE, OVERHEAD, fit, predict, prices
 from calibration.machine import hardware, software
 from calibration.measuring.session import check_machine
 from calibration.measuring.traffic import Traffic
+from calibration.model.forms import candidates
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
@@ -86,10 +87,15 @@ def quick(samples: pd.DataFrame, row_sizes: Sequence[int]) -> Execution:
     return Execution(fit(EXECUTE, usable, "normal_ms", relative=True, weight="weight", graph_sizes=row_sizes))
 
 
-def chosen(samples: pd.DataFrame, row_sizes: Sequence[int], seed: int) -> Execution:
-    """The form that predicts whole runs best, with as likely prices, drawn over runs."""
+def chosen(samples: pd.DataFrame, row_sizes: Sequence[int], on_cpu: bool, seed: int) -> Execution:
+    """The form that predicts whole runs best, with as likely prices, drawn over runs. on_cpu: one thing is done after
+    the other, so no form in which they overlap.
+    """
     usable = _for_execution(samples)
-    found = fit_model(usable, "normal_ms", "run", graph_sizes=row_sizes, weight="weight", seed=seed, draws=DRAWS)
+    forms = {name: form for name, form in candidates(row_sizes).items() if not (on_cpu and form.overlaps)}
+    found = fit_model(
+        usable, "normal_ms", "run", graph_sizes=row_sizes, forms=forms, weight="weight", seed=seed, draws=DRAWS
+    )
     held_out = {**found.held_out, "same_batch": same_batch(usable)}
     return Execution(found.cost, tuple(coefficients(draw) for draw in found.draws), held_out)
 
