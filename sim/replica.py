@@ -91,8 +91,7 @@ class Replica:
     def submit(self, request: Request) -> None:
         self._inbox.append((int(self._env.now), request.request_id, request))
         if self._ahead is not None:
-            self._ahead.keep(max(1, self._ahead.begun_before(int(self._env.now))))
-            self._wake_at_end(self._ahead)
+            self._end_after_this_step(self._ahead)
         elif not self._arrived.triggered:
             self._arrived.succeed()
 
@@ -120,8 +119,7 @@ class Replica:
         """Stand still when the step under way has ended; where none is, when the next one has."""
         self._pause += duration
         if self._ahead is not None:
-            self._ahead.keep(max(1, self._ahead.begun_before(int(self._env.now))))
-            self._wake_at_end(self._ahead)
+            self._end_after_this_step(self._ahead)
 
     def _run_until_stopped(self) -> Generator[simpy.Event, Any, None]:
         with suppress(simpy.Interrupt):
@@ -243,6 +241,10 @@ class Replica:
         assert self._tell_quiet is not None
         for steps in self._scheduler.advance(ahead.steps(), ended):
             self._tell_quiet(steps)
+
+    def _end_after_this_step(self, ahead: Ahead) -> None:
+        ahead.keep(max(1, ahead.begun_before(int(self._env.now))))
+        self._wake_at_end(ahead)
 
     def _wake_at_end(self, ahead: Ahead) -> None:
         end, wake = ahead.end, self._wake
