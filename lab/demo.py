@@ -26,6 +26,7 @@ from workloads.retime import at_rate
 from workloads.traces import read_any
 from workloads.workload import Workload
 
+PLACES = {"cpu": "PyTorch on CPU", "cuda": "Triton on CUDA"}
 MEAN_PROMPT = 144.0
 """Tokens a trace's prompts are scaled to on average: the Azure conversation mean times 0.125."""
 
@@ -36,7 +37,9 @@ class DemoResult:
     comparison: Comparison
 
 
-def run_demo(trace: Path | None, out: Path | None, seed: int, model: str, budget_s: float, trial: Trial) -> DemoResult:
+def run_demo(
+    trace: Path | None, out: Path | None, seed: int, model: str, compute: Compute, budget_s: float, trial: Trial
+) -> DemoResult:
     """Real runs are repeated in a new random order each time, so that the machine's drift meets all of them alike. Each
     is simulated at the speed that the probe saw during it, with the profile's noise.
     """
@@ -46,8 +49,8 @@ def run_demo(trace: Path | None, out: Path | None, seed: int, model: str, budget
         build(spec, cost=ScriptedCost(1), load=load_class)  # a wrong name is told before anything is measured
     source = _scaled(trace) if trace else None
     folder = _new_folder(out)
-    say(f"1/5 measure the real engine ({model}, PyTorch on CPU) for {budget_s:g} s, and fit its step times")
-    runner = load_runner(model, {}, Compute(), seed)
+    say(f"1/5 measure the real engine ({model}, {PLACES[compute.device]}) for {budget_s:g} s, and fit its step times")
+    runner = load_runner(model, {}, compute, seed)
     config = EngineConfig(num_blocks=runner.num_blocks, block_size=runner.block_size)
     traffic = Traffic(source.name, template=source) if source else AZURE_CONVERSATION
     profile = calibrate_to(folder / "profile.json", runner, config, budget_s, seed, traffic)

@@ -6,22 +6,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lab.trial import Trial
 from records.atomic import write_file
-
-if TYPE_CHECKING:
-    from records.run import RunRecord
 
 MODEL = "600m"
 """Sizes of Qwen3-0.6B, the model of nano-vLLM's benchmark; random weights."""
 CALIBRATION_S = 50.0
-TWIN_REQUESTS_S = 15.0
-TWIN_LOAD = 0.4
-"""Of the vllm preset's capacity: prefill first, which is the other one, is full at less."""
-TWIN_REPEATS = 3
+TWIN = Trial(loads=(0.4,), repeats=3, seconds=15.0)
+"""At more of the vllm preset's capacity, nano-vllm, which prefills first, is full."""
 
 
 @dataclass(frozen=True)
@@ -60,39 +55,15 @@ def _compiled_ahead(folder: Path) -> dict[str, Any]:
 
 
 def _twin(folder: Path) -> dict[str, Any]:
-    """Calibrate, simulate, execute, compare: on the device."""
-    from lab.calibration import calibrate_to, describe
-    from serving.schedule.config import EngineConfig
+    """Calibrate, execute, simulate, compare: on the device."""
+    from lab.calibration import describe
+    from lab.demo import run_demo
+    from realexec.compute import Compute
+    from records.profile import read_profile
 
-    runner = _runner(MODEL)
-    config = EngineConfig(num_blocks=runner.num_blocks, block_size=runner.block_size)
-    profile = calibrate_to(folder / "profile.json", runner, config, CALIBRATION_S, seed=0)
-    return {"profile": describe(profile).splitlines(), **both_worlds(folder, runner, profile, TWIN_LOAD)}
-
-
-def both_worlds(folder: Path, runner: Any, profile: Any, share: float) -> dict[str, Any]:
-    """Both presets at a share of the measured capacity, TWIN_REPEATS runs executed and one simulated of each."""
-    from calibration.compare import compare
-    from calibration.measuring.traffic import AZURE_CONVERSATION
-    from lab.runs import execute_run, simulate_run
-    from lab.tables import comparison_text
-    from serving.schedule.engine import EngineSpec
-
-    rate = share * float((profile.capacity or {})["requests_per_s"])
-    load = AZURE_CONVERSATION.draw(rate, round(rate * TWIN_REQUESTS_S), seed=1)
-    executed: dict[str, list[RunRecord]] = {"vllm": [], "nano-vllm": []}
-    for n in range(1, TWIN_REPEATS + 1):
-        for preset, runs in executed.items():
-            runs.append(execute_run(folder / f"real-{preset}-{n}", load, runner, EngineSpec(preset), profile=profile))
-    simulated = [
-        simulate_run(
-            folder / f"sim-{preset}", load, profile, EngineSpec(preset), speed_of=[run.manifest for run in runs]
-        )
-        for preset, runs in executed.items()
-    ]
-    comparison = compare([*chain.from_iterable(executed.values()), *simulated])
-    write_file(folder / "comparison.txt", comparison_text(comparison).encode())
-    return {"comparison": comparison.as_dict(), "table": "comparison.txt"}
+    result = run_demo(None, folder / "twin", 0, MODEL, Compute("cuda"), CALIBRATION_S, TWIN)
+    profile = read_profile(result.folder / "profile.json")
+    return {"profile": describe(profile).splitlines(), "comparison": result.comparison.as_dict()}
 
 
 def _runner(model: str, enforce_eager: bool = False, num_blocks: int | None = None) -> Any:
@@ -125,6 +96,7 @@ CHECKS = (
     Check("tokens against the CPU's engine", True, partial(_asked, "tokens")),
     Check("speeds against measured ceilings", True, partial(_asked, "speeds")),
     Check("decode steps with CUDA graphs and without", True, _graphs),
-    Check("offline throughput", True, partial(_asked, "throughput", MODEL)),
-    Check("the twin", True, _twin, limit_s=300.0),
+    Check("offline throughput", True, partial(_asked, "throughput", MODEL, "nano-vllm", False)),
+    Check("offline throughput, async scheduling", True, partial(_asked, "throughput", MODEL, "vllm", True)),
+    Check("the twin", True, _twin, limit_s=360.0),
 )

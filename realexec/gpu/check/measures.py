@@ -67,13 +67,22 @@ def graphs(runner: Callable[[bool], Runner]) -> Found:
     return {"milliseconds": [asdict(step) for step in compare_graphs(runner(True), runner(False), sizes, context)]}
 
 
-def throughput(model: str) -> Found:
-    llm = LLM(model, device="cuda", max_num_seqs=512, max_num_batched_tokens=16384)
+def throughput(model: str, preset: str, async_scheduling: bool) -> Found:
+    llm = LLM(
+        model,
+        device="cuda",
+        preset=preset,
+        async_scheduling=async_scheduling,
+        max_num_seqs=512,
+        max_num_batched_tokens=16384,
+    )
     found = offline_throughput(llm)
     llm.exit()
     return {
         "workload": "nano-vLLM's bench: 256 requests at once, prompts and outputs of 100 to 1,024 tokens",
         "model": model,
+        "preset": preset,
+        "async_scheduling": async_scheduling,
         **asdict(found),
         "output_tokens_per_s": found.tokens_per_s,
     }
