@@ -17,7 +17,7 @@ from calibration.model.forms import candidates
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
-from calibration.probed import Exponents, probe_exponents
+from calibration.probed import Exponents, own_slower, own_steps, probe_exponents
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import KVCapacity, Profile
@@ -27,6 +27,7 @@ SERVED_WEIGHT = 4.0
 """Of a served step against a designed one: designed ones say how time depends on the shape, served ones how long it is.
 Where both count alike, decode steps that an engine serves are predicted 2 to 4 % too long.
 """
+OWN = ("schedule_ms", "complete_ms", "return_ms")
 FEWEST_REPEATS = 3
 LAGS = 20
 DRAWS = 20
@@ -61,16 +62,19 @@ class Execution:
 def together(
     runs: Sequence[pd.DataFrame], served: Sequence[str], row_sizes: Sequence[int]
 ) -> tuple[pd.DataFrame, Exponents]:
-    """All rows, with weight, is_served, and normal_ms: execution at the usual speed of the machine.
+    """All rows, with weight, is_served, normal_ms: execution at the usual speed of the machine, and own_slower: how
+    many times as long as usual schedule, complete and return took.
 
     served: labels of the runs that serve requests at a rate. row_sizes: as a runner has them.
     """
     samples = pd.concat(runs, ignore_index=True)
     samples["is_served"] = samples["run"].isin(served)
     samples["weight"] = np.where(samples["is_served"], SERVED_WEIGHT, 1.0)
-    exponents = probe_exponents(_for_execution(samples), row_sizes)
+    usable = _for_execution(samples)
+    exponents = probe_exponents(usable, row_sizes)
     took_ms, probe_ms = samples["execute_ms"].to_numpy(), samples["probe_ms"].to_numpy()
     samples["normal_ms"] = exponents.usual_ms(took_ms, probe_ms, float(np.median(probe_ms)))
+    samples["own_slower"] = own_slower(samples)
     return samples, exponents
 
 
@@ -128,9 +132,9 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
             "first_step_after_idle": _after_idle(cost, usable, sizes),
         },
         execute=cost,
-        schedule=fit(OVERHEAD, usable, "schedule_ms"),
-        complete=fit(OVERHEAD, usable[~usable["probed"]], "complete_ms"),
-        return_=fit(OVERHEAD, usable, "return_ms"),
+        schedule=own_time(usable, "schedule_ms"),
+        complete=own_time(usable, "complete_ms"),
+        return_=own_time(usable, "return_ms"),
         graph_sizes=sizes,
         wake_ms=float(np.median(told.wake_ups)) / 1e6 if told.wake_ups else 0.0,
         residual=by_kind(relative(cost, typical, "normal_ms", sizes), kinds_of(typical)),
@@ -148,9 +152,22 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
             "ms": float(samples["probe_ms"].median()),
             "exponent": told.exponents.fixed,
             "exponent_of_work": told.exponents.work,
+            "host_ms": float(samples["host_ms"].median()),
         },
     )
     return _with_draws(profile, execution.draws, usable)
+
+
+def own_time(usable: pd.DataFrame, target: str) -> CostTerms:
+    """Of schedule, complete or return, at the usual speed of the host."""
+    return fit(OVERHEAD, _own_steps(usable, target), target, relative=True)
+
+
+def _own_steps(usable: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Of runs that serve requests at a rate, where there are any: an engine full of requests would decide otherwise."""
+    steps = own_steps(usable.assign(**{target: usable[target] / usable["own_slower"]}), target)
+    served = steps[steps["is_served"]]
+    return served if len(served) else steps
 
 
 def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:
@@ -174,12 +191,12 @@ def _with_draws(profile: Profile, draws: Sequence[tuple[float, ...]], usable: pd
         rows = pd.concat([usable[usable["run"] == run] for run in random.choice(runs, size=len(runs))])
         if rows["schedule_ms"].isna().all():  # designed runs alone say nothing of scheduling
             rows = usable
-        own = (
-            (schedule, rows, "schedule_ms"),
-            (complete, rows[~rows["probed"]], "complete_ms"),
-            (return_, rows, "return_ms"),
-        )
-        every.append((*draw, *(price for cost, steps, target in own for price in prices(cost, steps, target))))
+        own = [
+            price
+            for cost, target in zip((schedule, complete, return_), OWN, strict=True)
+            for price in prices(cost, _own_steps(rows, target), target, relative=True)
+        ]
+        every.append((*draw, *own))
     bounds = iter(interval(np.array(every))[len(draws[0]) :])
     durations = [cost.with_intervals(list(islice(bounds, len(cost.terms)))) for cost in (schedule, complete, return_)]
     return profile.with_durations([profile.execute, *durations]).model_copy(update={"draws": tuple(every)})

@@ -3,7 +3,8 @@
 The probe is a small decode step: all weights are read, and little is computed. When neighbours take memory bandwidth
 it slows down by more than a step that computes much. So of a step, as much time as the probe usually takes follows it
 by one exponent, and the rest by another (Pace, records/drift.py). Steps of 3.5 to 120 ms of the 15M model followed
-their probe by exponents from 0.85 down to 0.25 (docs/decisions/22-speed-probe.md).
+their probe by exponents from 0.85 down to 0.25 (docs/decisions/22-speed-probe.md). The engine's own work, between
+steps, takes as many times as long as a probe that is work of its kind: bookkeeping on the host.
 """
 
 from collections.abc import Sequence
@@ -60,4 +61,16 @@ def probe_exponents(samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> E
         around = slopes - (slopes @ weights)[:, None]
         change = np.linalg.solve(around * weights @ around.T + prior, around * weights @ residual + prior @ (1 - found))
         found = np.clip(found + change, 0.0, MOST)
-    return Exponents(*found.tolist())
+    return Exponents(*map(float, found))
+
+
+def own_steps(samples: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Those that say what the target takes: a probe would be part of complete."""
+    known = samples[target].notna()
+    return samples[known & ~samples["probed"]] if target == "complete_ms" else samples[known]
+
+
+def own_slower(samples: pd.DataFrame) -> np.ndarray:
+    """How many times as long as usual the engine's own work takes by the probe of the host; shape [steps]."""
+    host_ms = samples["host_ms"].to_numpy(dtype=float)
+    return np.asarray(host_ms / np.median(host_ms))

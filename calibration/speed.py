@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from records.drift import Drift, Moment, Pace, probes_in
+from records.drift import HOST_PROBE_MS, Drift, Moment, Pace, Scale, probes_in
 from records.manifest import Manifest
 from records.profile import Profile
 from records.units import nanoseconds
@@ -46,12 +46,12 @@ def probe_ms(manifest: Manifest) -> float:
 
 
 class AtSpeed(NamedTuple):
-    """profile: with all times multiplied by factor, that of a step as short as the probe. drift: what else changes, and
+    """profile: with its times scaled; execution by that of a step as short as the probe. drift: what else changes, and
     when.
     """
 
     profile: Profile
-    factor: float
+    scale: Scale
     drift: Drift
 
 
@@ -61,13 +61,22 @@ def at_speed_of(profile: Profile, runs: Sequence[Manifest]) -> AtSpeed:
     """
     mean_ms = sum(probe_ms(run) for run in runs) / len(runs)
     factor = pace(profile, mean_ms).fixed
+    scale = Scale(factor, _own_scale(profile, runs) or factor)
     at, taken, paused = probes_in(runs[0].conditions) if len(runs) == 1 else ([], [], [])
     begins = [0.0, *((early + late) / 2 for early, late in pairwise(at))]
     paces = [_against(factor, pace(profile, ms)) for ms in smoothed(taken) or [mean_ms]]
     drift = tuple(map(Moment, map(nanoseconds, begins), paces, map(nanoseconds, paused or [0.0])))
-    scaled = profile.times(factor).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}})
+    scaled = profile.times(*scale).model_copy(update={"probe": {**(profile.probe or {}), "ms": mean_ms}})
     changes = any((now.pace.fixed, now.pace.work) != (1.0, 1.0) or now.pause_ns for now in drift)
-    return AtSpeed(scaled, factor, drift if changes else ())
+    return AtSpeed(scaled, scale, drift if changes else ())
+
+
+def _own_scale(profile: Profile, runs: Sequence[Manifest]) -> float | None:
+    """By the probe of the host; None where the profile, or a run, has none."""
+    probe, took = profile.probe or {}, [run.conditions.get(HOST_PROBE_MS) for run in runs]
+    if "host_ms" not in probe or None in took:
+        return None
+    return float(np.mean([float(str(ms)) for ms in took]) / probe["host_ms"])
 
 
 def pace(profile: Profile, probe_ms: float) -> Pace:

@@ -9,7 +9,7 @@ from calibration.speed import at_speed_of, typical_ms
 from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
-from records.drift import Drift, drift_condition, probes_condition
+from records.drift import HOST_PROBE_MS, Drift, Scale, drift_condition, probes_condition, scale_condition
 from records.inputs import RecordedScheduler
 from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -112,9 +112,9 @@ def simulate_into(
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
     recorded = RecordedScheduler(scheduler, truth.placeholders) if run.keeps_log else None
     drift: Drift = ()
-    factor = 1.0
+    scale = Scale()
     if speed_of:
-        profile, factor, drift = at_speed_of(profile, speed_of)
+        profile, scale, drift = at_speed_of(profile, speed_of)
     if draw is not None:
         profile = profile.drawn(draw)
     cost = ProfileCost(profile)
@@ -165,7 +165,7 @@ def simulate_into(
         conditions={
             "outside_hull": outside.share(),
             "profile_probe_ms": (profile.probe or {}).get("ms"),
-            "step_times_scaled_by": factor,
+            **scale_condition(scale),
             **drift_condition(drift),
             "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
             **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),
@@ -218,6 +218,7 @@ def execute_run(
         conditions={
             **runner.conditions,
             "probe_ms": typical_ms([probe.took for probe in run.probes]),
+            HOST_PROBE_MS: typical_ms([probe.host for probe in run.probes]),
             **probes_condition(run.probes),
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from realexec.host_probe import probe_host
 from records.drift import Probed
 from serving.errors import InvariantError, RequestError
 from serving.request import Request
@@ -108,7 +109,7 @@ class _Arrival(NamedTuple):
 class Engine:
     """clock: integer nanoseconds since the run began, monotonic.
 
-    probes: the runner's probes of the machine, every 0.4 s between steps, which takes a fiftieth of the time with a
+    probes: of runner and host, every 0.4 s between steps, which takes a fiftieth of the time with a
         small model and a tenth with one whose steps take 20 ms. A probe has the device to itself: the step after it is
         scheduled when none is in flight. Without `probing` there are none: an engine without end would keep them all.
     delivered: an ExecutedStep a step and a Refusal a request turned away, in order; last of all None, or the exception
@@ -212,9 +213,9 @@ class Engine:
             if self._probing and self._device_free_at >= self._next_probe:
                 self._complete_all()
                 began = self._clock()
-                took = runner.probe()
+                took, host = runner.probe(), probe_host()
                 ended = self._clock()
-                self.probes.append(Probed(ended, took, ended - began))
+                self.probes.append(Probed(ended, took, ended - began, host))
                 self._next_probe = self._device_free_at + PROBE_EVERY_NS
         self._complete_all()
 

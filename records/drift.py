@@ -54,11 +54,42 @@ Drift = Sequence[Moment]
 
 
 class Probed(NamedTuple):
-    """Nanoseconds. at: when a probe of the machine ended. took: the probe. paused: how long no step could be taken."""
+    """Nanoseconds. at: when a probe of the machine ended. took: its compute. paused: how long no step could be taken.
+    host: its bookkeeping alone.
+    """
 
     at: int
     took: int
     paused: int
+    host: int
+
+
+class Scale(NamedTuple):
+    """How many times as long as in a profile a simulation's times were. own: of the engine's own work, schedule,
+    complete, return and waking up.
+    """
+
+    execute: float = 1.0
+    own: float = 1.0
+
+
+AS_IN_PROFILE = Scale()
+
+HOST_PROBE_MS = "host_probe_ms"
+"""Key in the conditions of a real run: the typical probe of the host."""
+SCALED, OWN_SCALED = "step_times_scaled_by", "own_times_scaled_by"
+"""Keys in the conditions of a simulated run."""
+
+
+def scale_condition(scale: Scale) -> dict[str, Any]:
+    """For the conditions of a simulated run."""
+    return {SCALED: scale.execute, OWN_SCALED: scale.own}
+
+
+def scale_in(conditions: Mapping[str, Any]) -> Scale:
+    """Of a simulated run; an older one scaled all times alike."""
+    execute = float(conditions.get(SCALED) or 1.0)
+    return Scale(execute, float(conditions.get(OWN_SCALED) or execute))
 
 
 DRIFT = "drift"
@@ -124,6 +155,7 @@ def probes_condition(probes: Sequence[Probed]) -> dict[str, Any]:
             "at_s": [seconds(sum(probe.at for probe in group) // len(group)) for group in groups],
             "ms": [sum(probe.took for probe in group) / len(group) / 1e6 for group in groups],
             "pause_s": [seconds(sum(probe.paused for probe in group)) for group in groups],
+            "host_ms": [sum(probe.host for probe in group) / len(group) / 1e6 for group in groups],
         }
     }
 

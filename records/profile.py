@@ -160,11 +160,13 @@ class Profile(Frozen):
         changed = {"execute": execute, "schedule": schedule, "complete": complete, "return_": return_, "draws": ()}
         return self.model_copy(update=changed)
 
-    def times(self, factor: float) -> "Profile":
-        """Every duration so many times as long, in the draws too."""
-        scaled = self.with_durations([duration.times(factor) for duration in self.durations])
-        draws = tuple(tuple(c * factor for c in draw) for draw in self.draws)
-        return scaled.model_copy(update={"draws": draws, "wake_ms": self.wake_ms * factor})
+    def times(self, execute: float, own: float | None = None) -> "Profile":
+        """Every duration so many times as long, in the draws too. own: all but execution; None: alike."""
+        own = execute if own is None else own
+        scaled = self.with_durations([self.execute.times(execute), *(d.times(own) for d in self.durations[1:])])
+        count = sum(1 for _ in self.execute.every_term())
+        draws = tuple(tuple(c * (execute if i < count else own) for i, c in enumerate(draw)) for draw in self.draws)
+        return scaled.model_copy(update={"draws": draws, "wake_ms": self.wake_ms * own})
 
     def drawn(self, k: int) -> "Profile":
         """With the coefficients of draw k in place of the fitted ones."""

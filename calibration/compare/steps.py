@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from calibration.compare.run import Run
 from calibration.fit import EXECUTE, fit, predict
 from calibration.model.kinds import kinds_of
-from records.drift import at_the_pace_of, at_the_usual_pace, drift_in
+from records.drift import at_the_pace_of, at_the_usual_pace, drift_in, scale_in
 from records.profile import STEP_KINDS, Profile
 from serving.cost import StepFeatures
 
@@ -109,7 +109,7 @@ def step_errors(simulated: Sequence[Run], measured: Sequence[Run], profile: Prof
 
 
 def _factor(run: Run) -> float:
-    return float(str(run.record.manifest.conditions.get("step_times_scaled_by", 1.0)))
+    return scale_in(run.record.manifest.conditions).execute
 
 
 def _at_its_pace(run: Run, steps: pd.DataFrame, usual_ms: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from serving.schedule.contract import StepReceipt
 from serving.schedule.engine import build_scheduler
 from workloads.workload import Workload
 
+if TYPE_CHECKING:
+    from realexec.load import ExecutedRun
+
 LARGEST_DISTURBED_SHARE = 0.5
 LARGEST_DRIFT = 2.0
 
@@ -30,7 +33,7 @@ class Session:
 
     Rows have: run (a label), at (seconds), the features of the step, schedule_ms, execute_ms, complete_ms, return_ms
     (calibration/measuring/online.py), cpu_ms, others (share of a processor that other programs had), disturbed, and
-    probe_ms: what the runner's probe took around that time; probed: whether it was probed before the next step.
+    probe_ms, host_ms: what probes of the machine took around that time; probed: whether one came before the next step.
     """
 
     def __init__(self, runner: Any, config: EngineConfig, traffic: Traffic, seed: int) -> None:
@@ -76,10 +79,10 @@ class Session:
 
         watched = WatchedRunner(self._runner, others := Others(time.perf_counter, repeat))
         arrivals = self._traffic.draw(rate, max(2, round(rate * seconds)), self._next_seed())
-        receipts = self._execute(arrivals, scheduler, watched, AnyToken())
+        executed = self._execute(arrivals, scheduler, watched, AnyToken())
         self._runner.forget(scheduler.resident)
-        rows = self._rows(run, receipts, watched, others)
-        asked = [scheduler.asked[receipt.plan.step_id] for receipt in receipts]
+        rows = self._rows(run, executed, watched, others)
+        asked = [scheduler.asked[receipt.plan.step_id] for receipt in executed.receipts]
         nobody_scheduled = {"schedule_ms": np.nan, "complete_ms": np.nan}
         return rows.assign(shape=[a.shape for a in asked], follows=[a.follows for a in asked], **nobody_scheduled)
 
@@ -88,22 +91,23 @@ class Session:
         watched = WatchedRunner(self._runner, others := Others(time.perf_counter))
         workload = self._traffic.draw(rate, requests, self._next_seed())
         scheduler = build_scheduler(preset, settings=asdict(self._config))
-        receipts = self._execute(workload, scheduler, watched)
-        rows = self._rows(run, receipts, watched, others)
+        executed = self._execute(workload, scheduler, watched)
+        rows = self._rows(run, executed, watched, others)
         rows["after_idle"] = rows["complete_ms"].isna().shift(1, fill_value=True)
-        return rows, Served(receipts, workload)
+        return rows, Served(executed.receipts, workload)
 
     def _next_seed(self) -> int:
         self._runs += 1
         return self._seed + self._runs
 
-    def _execute(self, workload: Any, scheduler: Any, runner: WatchedRunner, answerer: Any = None) -> list[StepReceipt]:
+    def _execute(self, workload: Any, scheduler: Any, runner: WatchedRunner, answerer: Any = None) -> "ExecutedRun":
         from realexec.load import execute
 
-        return execute(workload, scheduler, runner, answerer=answerer).receipts
+        return execute(workload, scheduler, runner, answerer=answerer)
 
-    def _rows(self, run: str, receipts: Sequence[StepReceipt], watched: WatchedRunner, others: Others) -> pd.DataFrame:
-        if not watched.probes or not receipts:
+    def _rows(self, run: str, executed: "ExecutedRun", watched: WatchedRunner, others: Others) -> pd.DataFrame:
+        receipts, probes = executed.receipts, executed.probes
+        if not probes or not receipts:
             raise MeasurementError(f"{run}: {len(receipts)} steps were too few to measure; raise --budget")
         ids = [receipt.plan.step_id for receipt in receipts]
         rows = step_rows(receipts)
@@ -112,10 +116,11 @@ class Session:
         rows["cpu_ms"] = [watched.cpu_ns[i] / 1e6 for i in ids]
         rows["others"] = [others.share_at(watched.at_s[i]) for i in ids]
         rows["disturbed"] = [others.disturbed_at(watched.at_s[i]) for i in ids]
-        at, probe_ms = np.array(watched.probes).T
-        before = np.searchsorted(at, rows["at"].to_numpy())
+        launched, at = np.array([receipt.launch_at for receipt in receipts]), np.array([probe.at for probe in probes])
+        before = np.searchsorted(at, launched)
         rows["probed"] = before < np.append(before[1:], len(at))
-        rows["probe_ms"] = np.interp(rows["at"].to_numpy(), at, smoothed(probe_ms))
+        rows["probe_ms"] = np.interp(launched, at, smoothed([probe.took / 1e6 for probe in probes]))
+        rows["host_ms"] = np.interp(launched, at, smoothed([probe.host / 1e6 for probe in probes]))
         return rows
 
 

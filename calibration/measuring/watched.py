@@ -1,4 +1,4 @@
-"""A runner as an engine uses it, with what only it can see of a step: processor time, and the machine's speed."""
+"""A runner as an engine uses it, with what only it can see of a step: processor time, and when it began."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from serving.schedule.contract import Plan
 class WatchedRunner:
     """Passes all on to a runner. Used by the engine's thread.
 
-    cpu_ns, at_s: by step id, processor time of the executing thread, and when its execution began. probes: (seconds,
-    milliseconds) each. Seconds are of the process's monotonic clock.
+    cpu_ns, at_s: by step id, processor time of the executing thread, and when its execution began, in seconds of the
+    process's monotonic clock.
     """
 
     def __init__(self, runner: Any, others: Others) -> None:
@@ -20,7 +20,6 @@ class WatchedRunner:
         self._others = others
         self.cpu_ns: dict[int, int] = {}
         self.at_s: dict[int, float] = {}
-        self.probes: list[tuple[float, float]] = []
         self._step_id = -1
 
     def prepare(self, plan: Plan) -> Any:
@@ -52,5 +51,4 @@ class WatchedRunner:
 
     def probe(self) -> int:
         took: int = self._runner.probe()
-        self.probes.append((time.perf_counter(), took / 1e6))
         return took

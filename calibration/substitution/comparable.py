@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from records.drift import AS_IN_PROFILE, scale_in
 from records.profile import Profile
 from records.run import RunRecord
 from serving.errors import RecordError
@@ -41,10 +42,9 @@ def profile_of(simulated: RunRecord, profile: Profile) -> Profile:
             f"{simulated.folder}: simulated with {own}; the profile given, {profile.name}, is {profile.sha256()[:12]}: "
             f"give the one it was simulated with"
         )
-    factor = float(conditions.get("step_times_scaled_by") or 1.0)
-    if factor != 1.0:
+    if (scale := scale_in(conditions)) != AS_IN_PROFILE:
         probe = {**profile.probe, "ms": conditions["profile_probe_ms"]} if profile.probe else None
-        profile = profile.times(factor).model_copy(update={"probe": probe})
+        profile = profile.times(*scale).model_copy(update={"probe": probe})
     if (draw := conditions.get("coefficients_of_draw")) is not None:
         profile = profile.drawn(int(draw))
     link = conditions.get("host_link_bytes_per_s")

@@ -8,7 +8,7 @@ from calibration.speed import at_speed_of
 from calibration.substitution.engines import measured_engine
 from lab.counterfactual.durations import Durations
 from lab.counterfactual.setup import Chance, Setup, Speed
-from records.drift import drift_in
+from records.drift import drift_in, scale_in
 from records.inputs import request_from_json
 from records.manifest import EngineIdentity, Manifest
 from records.profile import Profile, read_profile
@@ -101,9 +101,8 @@ def _speed(manifest: Manifest, profile: Profile) -> Speed:
     conditions = manifest.conditions
     if manifest.world == "real" and profile.probe and isinstance(conditions.get("probe_ms"), float):
         at = at_speed_of(profile, [manifest])
-        return Speed(at.factor, conditions["probe_ms"], at.drift)
-    factor = float(conditions.get("step_times_scaled_by") or 1.0)
-    return Speed(factor, conditions.get("profile_probe_ms"), drift_in(conditions))
+        return Speed(at.scale, conditions["probe_ms"], at.drift)
+    return Speed(scale_in(conditions), conditions.get("profile_probe_ms"), drift_in(conditions))
 
 
 def _engine(identity: EngineIdentity) -> EngineSpec:

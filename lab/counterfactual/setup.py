@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from lab.counterfactual.durations import Durations, ScaledCost
 from lab.counterfactual.warm import Stored
-from records.drift import Drift
+from records.drift import AS_IN_PROFILE, Drift, Scale
 from records.profile import Profile
 from serving.schedule.engine import EngineSpec
 from workloads.workload import Workload
@@ -21,11 +21,11 @@ class Chance(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Of the machine. factor: all the profile's step times are this many times as long. probe_ms: its probe; None: the
-    profile's. drift: how the speed changes during the run.
+    """Of the machine. scale: of the profile's times. probe_ms: its probe; None: the profile's. drift: how the speed
+    changes during the run.
     """
 
-    factor: float = 1.0
+    scale: Scale = AS_IN_PROFILE
     probe_ms: float | None = None
     drift: Drift = ()
 
@@ -62,7 +62,8 @@ class Setup:
 
     def world_profile(self, draw: int | None) -> Profile:
         """What drives the clock."""
-        profile = self.profile if self.speed.factor == 1 else self.profile.times(self.speed.factor)
+        scale = self.speed.scale
+        profile = self.profile if scale == AS_IN_PROFILE else self.profile.times(*scale)
         drawn = profile if draw is None or not profile.draws else profile.drawn(draw % len(profile.draws))
         return self._linked(drawn)
 

@@ -20,7 +20,7 @@ from lab.runs import (
     unvalidated,
     workload_identity,
 )
-from records.drift import drift_condition
+from records.drift import drift_condition, scale_condition
 from records.inputs import RecordedScheduler
 from records.manifest import Manifest, ProfileIdentity
 from records.request_rows import RequestRows
@@ -167,7 +167,7 @@ def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: Outsi
         conditions={
             "outside_hull": outside.share(),
             "profile_probe_ms": setup.speed.probe_ms or (setup.profile.probe or {}).get("ms"),
-            "step_times_scaled_by": setup.speed.factor,
+            **scale_condition(setup.speed.scale),
             **drift_condition(setup.speed.drift),
             "host_link_bytes_per_s": setup.host_link,
             **({} if setup.max_in_flight is None else {"max_in_flight": setup.max_in_flight}),

@@ -131,7 +131,7 @@ def _differs(part: str, a: Setup, b: Setup) -> str:
         case "KV":
             return _numbers(POOL, a, b)
         case "steps":
-            return f"{a.profile.name} x {a.speed.factor:.3g} -> {b.profile.name} x {b.speed.factor:.3g}"
+            return f"{a.profile.name} x {a.speed.scale.execute:.3g} -> {b.profile.name} x {b.speed.scale.execute:.3g}"
         case _:
             return f"{a.max_in_flight} -> {b.max_in_flight} in flight"
 

@@ -8,6 +8,7 @@ from lab.hardware_check.client.record import ClientRecord
 from lab.hardware_check.fidelity import Fidelity
 from lab.hardware_check.simulated import SeenRecord
 from lab.hardware_check.verdict import Verdict
+from records.drift import scale_in
 from records.manifest import Manifest
 from workloads.workload import Workload
 
@@ -51,7 +52,7 @@ def notes_of(fidelity: Fidelity, verdict: Verdict, runs: Sequence[Pair]) -> Iter
     left_out = sum(int((pair.measured.requests["status"] != "finished").sum()) for pair in runs)
     if left_out:
         yield f"{left_out} requests did not finish on hardware; times are of those that finished in every run"
-    factors = [float(str(pair.simulated.record.manifest.conditions["step_times_scaled_by"])) for pair in runs]
+    factors = [scale_in(pair.simulated.record.manifest.conditions).execute for pair in runs]
     yield from _of_machine(factors, [p.measured.record.manifest for p in runs if isinstance(p.measured, SeenRecord)])
     yield from _of_clients([p.measured for p in runs if isinstance(p.measured, ClientRecord)])
 

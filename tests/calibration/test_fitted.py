@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration.fitted import same_batch
+from calibration.fitted import own_time, same_batch
+from calibration.probed import own_slower
 
 
 def test_a_batch_that_scatters_is_told_from_one_that_the_form_misses() -> None:
@@ -19,3 +20,29 @@ def test_a_batch_that_scatters_is_told_from_one_that_the_form_misses() -> None:
     assert same_batch(rows) == pytest.approx(0.6745 * 0.05, rel=0.15)
     assert same_batch(rows[rows["shape"].isna()]) is None
     assert same_batch(rows.drop_duplicates(["run", "shape"])) is None
+
+
+def test_the_engines_own_time_is_that_of_served_runs_on_a_host_as_fast_as_usual() -> None:
+    """0.2 ms and 10 us a sequence, on hosts half and twice as fast; twice as much where the engine was full."""
+    random = np.random.default_rng(1)
+    count = 3000
+    seqs, host_ms = random.integers(1, 65, count), np.repeat([0.05, 0.1, 0.2], count // 3)
+    served = np.arange(count) % 3 > 0
+    usual_ms = (0.2 + 0.01 * seqs) * np.where(served, 1, 2)
+    samples = pd.DataFrame(
+        {
+            "num_seqs": seqs,
+            "num_prefill_seqs": 0,
+            "prefill_tokens": 0,
+            "is_served": served,
+            "probed": random.random(count) < 0.01,
+            "host_ms": host_ms,
+        }
+    )
+    samples["own_slower"] = own_slower(samples)
+    samples["complete_ms"] = usual_ms * host_ms / 0.1 * np.exp(random.normal(0, 0.1, count)) + 5.0 * samples["probed"]
+    found = {term.feature: term.coefficient_ms for term in own_time(samples, "complete_ms").terms}
+    assert found["one"] == pytest.approx(0.2, rel=0.05)
+    assert found["num_seqs"] == pytest.approx(0.01, rel=0.05)
+    full = own_time(samples[~served], "complete_ms")
+    assert {term.feature: term.coefficient_ms for term in full.terms}["num_seqs"] == pytest.approx(0.02, rel=0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.speed import at_speed_of, smoothed
-from records.drift import Pace, Probed, probes_condition
+from records.drift import HOST_PROBE_MS, Pace, Probed, probes_condition
 from records.manifest import Manifest
 from tests.lab.counterfactual.runs import by_hand
 
@@ -13,13 +13,13 @@ EVERY = 400_000_000
 
 
 def run(typical_ms: float, *took_ms: float, pause_ns: int = 0) -> Manifest:
-    probes = [Probed(EVERY * (i + 1), round(ms * 1e6), pause_ns) for i, ms in enumerate(took_ms)]
+    probes = [Probed(EVERY * (i + 1), round(ms * 1e6), pause_ns, 100_000) for i, ms in enumerate(took_ms)]
     return Manifest.model_construct(conditions={"probe_ms": typical_ms, **probes_condition(probes)})
 
 
 def test_a_machine_that_stays_as_it_is_has_no_ups_and_downs() -> None:
     found = at_speed_of(PROFILE, [run(4.0, *[4.0] * 10)])
-    assert found.factor == 1.0
+    assert found.scale.execute == 1.0
     assert found.drift == ()
 
 
@@ -32,7 +32,7 @@ def test_steps_follow_by_their_exponent_from_half_way_between_two_probes() -> No
 
 def test_it_is_relative_to_the_mean_speed_of_the_run() -> None:
     found = at_speed_of(PROFILE, [run(9.0, 9.0, 9.0, 36.0, 36.0, 36.0)])
-    assert found.factor == pytest.approx(1.5)
+    assert found.scale.execute == pytest.approx(1.5)
     assert found.profile.probe == {"ms": 9.0, "exponent": 0.5}
     assert [found.drift[i].pace.fixed for i in (0, 4)] == pytest.approx([1.0, 2.0])
 
@@ -41,7 +41,7 @@ def test_what_a_step_computes_has_a_pace_of_its_own() -> None:
     """Of a profile that is already four times as slow."""
     profile = by_hand(probe={"ms": 4.0, "exponent": 1.0, "exponent_of_work": 0.5})
     found = at_speed_of(profile, [run(16.0, *[16.0] * 5)])
-    assert found.factor == pytest.approx(4.0)
+    assert found.scale.execute == pytest.approx(4.0)
     assert [moment.pace for moment in found.drift] == [pytest.approx((1.0, 0.5, 16_000_000))] * 5
 
 
@@ -50,19 +50,33 @@ def test_an_engine_stands_still_as_often_as_it_was_probed() -> None:
     assert [(moment.at, moment.pause_ns) for moment in found.drift] == [
         (at, 9_000_000) for at in (0, EVERY * 3 // 2, EVERY * 5 // 2)
     ]
-    assert found.factor == 1.0
+    assert found.scale.execute == 1.0
 
 
 def test_of_several_runs_the_mean_speed_is_taken() -> None:
     runs = [run(7.0, 4.0, 10.0), run(9.0, 4.0, 14.0)]
-    assert at_speed_of(PROFILE, runs)[1:] == (pytest.approx(2**0.5), ())
+    assert at_speed_of(PROFILE, runs)[1:] == (pytest.approx((2**0.5, 2**0.5)), ())
     profile = by_hand(probe={"ms": 4.0, "exponent": 1.0, "exponent_of_work": 0.0})
     assert at_speed_of(profile, runs).drift == ((0, Pace(1.0, 0.5, 8_000_000), 0),)
 
 
 def test_runs_of_older_versions_kept_no_times_of_their_probes() -> None:
     found = at_speed_of(PROFILE, [Manifest.model_construct(conditions={"probe_ms": 9.0})])
-    assert found[1:] == (pytest.approx(1.5), ())
+    assert found[1:] == (pytest.approx((1.5, 1.5)), ())
+
+
+def test_the_engines_own_work_is_as_slow_as_the_host() -> None:
+    """Which a GPU's speed says nothing of."""
+    profile = by_hand(probe={"ms": 4.0, "exponent": 0.5, "host_ms": 0.1})
+    runs = [Manifest.model_construct(conditions={"probe_ms": 9.0, HOST_PROBE_MS: ms}) for ms in (0.15, 0.25)]
+    found = at_speed_of(profile, runs)
+    assert found.scale == pytest.approx((1.5, 2.0))
+    times = [d.terms[0].coefficient_ms / own.terms[0].coefficient_ms for d, own in zip(
+        found.profile.durations, profile.durations, strict=True) if own.terms]  # fmt: skip
+    assert times == pytest.approx([1.5, *[2.0] * (len(times) - 1)])
+    assert found.profile.wake_ms == pytest.approx(profile.wake_ms * 2.0)
+    older = Manifest.model_construct(conditions={"probe_ms": 9.0})
+    assert at_speed_of(profile, [runs[0], older]).scale == pytest.approx((1.5, 1.5))
 
 
 def test_a_probe_that_lost_the_processor_is_shared_with_its_neighbours() -> None:

@@ -6,16 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.drift import (
+    AS_IN_PROFILE,
     MOST_PROBES,
     Moment,
     Pace,
     Probed,
+    Scale,
     at_the_pace_of,
     at_the_usual_pace,
     drift_condition,
     drift_in,
     probes_condition,
     probes_in,
+    scale_condition,
+    scale_in,
 )
 from serving.errors import RecordError
 
@@ -38,13 +42,20 @@ def test_a_run_without_has_nothing_to_keep() -> None:
     assert probes_in({"probes": {"at_s": [1.0], "ms": [2.0]}}) == ([1.0], [2.0], [0.0]), "of an older version"
 
 
+def test_the_scale_of_a_simulation_comes_out_as_it_went_in() -> None:
+    assert scale_in(scale_condition(Scale(1.5, 0.8))) == (1.5, 0.8)
+    assert scale_in({}) == AS_IN_PROFILE
+    assert scale_in({"step_times_scaled_by": 1.5}) == (1.5, 1.5), "of an older version"
+
+
 def test_of_a_long_run_neighbouring_probes_are_averaged() -> None:
-    probes = [Probed(at * 10**9, 2_000_000 + at, 5_000_000) for at in range(10 * MOST_PROBES)]
+    probes = [Probed(at * 10**9, 2_000_000 + at, 5_000_000, 100_000) for at in range(10 * MOST_PROBES)]
     at, ms, paused = probes_in(probes_condition(probes))
     assert len(at) == len(ms) == MOST_PROBES
     assert at[:2] == [4.5, 14.5]
     assert sum(ms) / len(ms) == pytest.approx(sum(probe.took for probe in probes) / len(probes) / 1e6)
     assert paused == [0.05] * MOST_PROBES
+    assert probes_condition(probes)["probes"]["host_ms"] == pytest.approx([0.1] * MOST_PROBES)
 
 
 def test_a_step_is_as_slow_as_the_machine_was_when_it_was_launched() -> None:
