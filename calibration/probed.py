@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from calibration.fit import EXECUTE, fit, predict
+from records.drift import unslowed
 
 PRIOR = (0.7, 0.35)
 """On which exponents 40 real runs of the 15M model on an AMD EPYC agreed, before anything is measured."""
@@ -34,11 +35,7 @@ class Exponents(NamedTuple):
     def usual_ms(self, took_ms: np.ndarray, probe_ms: np.ndarray, usual_probe_ms: float) -> np.ndarray:
         """What steps would have taken at the usual speed; shape [steps]."""
         slower = probe_ms / usual_probe_ms
-        fixed_ms = usual_probe_ms * slower**self.fixed
-        return np.asarray(
-            np.minimum(took_ms / slower**self.fixed, usual_probe_ms)
-            + np.maximum(took_ms - fixed_ms, 0.0) / slower**self.work
-        )
+        return unslowed(took_ms, slower**self.fixed, slower**self.work, usual_probe_ms)
 
 
 def probe_exponents(samples: pd.DataFrame, graph_sizes: Sequence[int] = ()) -> Exponents:

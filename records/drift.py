@@ -31,12 +31,21 @@ class Pace(NamedTuple):
 
     def of_many(self, usual: ArrayLike) -> np.ndarray:
         """The same, without rounding."""
-        usual = np.asarray(usual)
-        beyond = np.maximum(usual - self.fixed_ns, 0)
-        return np.asarray(np.minimum(usual, self.fixed_ns) * self.fixed + beyond * self.work)
+        return slowed(np.asarray(usual), *self)
 
 
 AS_USUAL = Pace()
+
+
+def slowed(usual: np.ndarray, fixed: ArrayLike, work: ArrayLike, fixed_time: ArrayLike) -> np.ndarray:
+    """What steps take at a pace, or each at its own. usual, fixed_time: in one unit. Shape [steps]."""
+    return np.asarray(np.minimum(usual, fixed_time) * fixed + np.maximum(usual - fixed_time, 0) * work)
+
+
+def unslowed(took: np.ndarray, fixed: ArrayLike, work: ArrayLike, fixed_time: ArrayLike) -> np.ndarray:
+    """The inverse: what they take usually."""
+    fixed, fixed_time = np.asarray(fixed), np.asarray(fixed_time)
+    return np.asarray(np.minimum(took / fixed, fixed_time) + np.maximum(took - fixed_time * fixed, 0) / work)
 
 
 class Moment(NamedTuple):
@@ -129,14 +138,12 @@ def drift_in(conditions: Mapping[str, Any]) -> Drift:
 
 def at_the_pace_of(drift: Drift, launch_s: np.ndarray, usual_ms: np.ndarray) -> np.ndarray:
     """What steps take that are launched at those instants [s] and would take so long; milliseconds, shape [steps]."""
-    fixed, work, fixed_ms = _paces(drift, launch_s)
-    return np.asarray(np.minimum(usual_ms, fixed_ms) * fixed + np.maximum(usual_ms - fixed_ms, 0.0) * work)
+    return slowed(usual_ms, *_paces(drift, launch_s))
 
 
 def at_the_usual_pace(drift: Drift, launch_s: np.ndarray, took_ms: np.ndarray) -> np.ndarray:
     """The inverse: what they would take at the usual speed."""
-    fixed, work, fixed_ms = _paces(drift, launch_s)
-    return np.asarray(np.minimum(took_ms / fixed, fixed_ms) + np.maximum(took_ms - fixed_ms * fixed, 0.0) / work)
+    return unslowed(took_ms, *_paces(drift, launch_s))
 
 
 def _paces(drift: Drift, launch_s: np.ndarray) -> np.ndarray:
