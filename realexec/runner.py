@@ -63,7 +63,7 @@ class Runner:
 
     @property
     def row_sizes(self) -> tuple[int, ...]:
-        """The numbers of rows that a step's products have: one of more is padded; (): as many as it has tokens."""
+        """The numbers of rows that a step's products have: one of others is padded; (): as many as it has tokens."""
         return self._executor.row_sizes
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from realexec.compute import name_of
 from realexec.gpu.attention import TritonAttention
-from realexec.gpu.graphs import Bucket, Forward, StepGraphs, capturing
+from realexec.gpu.graphs import Bucket, Forward, StepGraphs, capturing, step_sizes
 from realexec.gpu.layout import PADDING_SLOT, DeviceStep, Layout, StepBuffer
 from realexec.gpu.sampler import GpuSampler
 from realexec.kv_cache import KVCache
@@ -57,7 +57,7 @@ class GpuExecutor:
 
     @property
     def row_sizes(self) -> tuple[int, ...]:
-        return self._model.ops.row_sizes
+        return step_sizes(self._max_tokens, self._max_seqs) if self._wants_graphs else self._model.ops.row_sizes
 
     def conditions(self) -> dict[str, object]:
         ops = self._model.ops

@@ -46,6 +46,13 @@ def mixed_sizes(max_tokens: int) -> tuple[int, ...]:
     return (*sizes, most)
 
 
+def step_sizes(max_tokens: int, max_seqs: int) -> tuple[int, ...]:
+    """Of either kind, in tokens, as a step model knows them. A mixed step of fewer tokens than the smallest of its
+    kind's buckets counts as a decode step's.
+    """
+    return tuple(sorted({*decode_sizes(max_seqs), *mixed_sizes(max_tokens)}))
+
+
 class StepGraphs:
     """For steps of up to max_tokens tokens of max_seqs sequences, whose tables are table_width wide.
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 pytest.importorskip("numba")
 
-from realexec.gpu.graphs import decode_sizes, mixed_sizes
+from realexec.gpu.graphs import decode_sizes, mixed_sizes, step_sizes
 from realexec.gpu.proof import compare_engines
 from tests.realexec.gpu.overlapped import compare_overlapped
 
@@ -85,3 +85,7 @@ def test_every_mixed_step_has_a_bucket_that_is_little_larger(most: int) -> None:
     for tokens in range(1, sizes[-1] + 1):
         bucket = next(size for size in sizes if size >= tokens)
         assert bucket < tokens + 64 or bucket <= tokens * 1.25
+
+
+def test_a_profile_knows_the_sizes_of_both_kinds() -> None:
+    assert step_sizes(600, 20) == (1, 2, 4, 8, 16, 20, 64, 128, 192, 256, 320, 384, 448, 512, 600)
