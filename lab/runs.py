@@ -1,5 +1,6 @@
 """How a workload becomes a run record, in either world. The two functions differ only in who spends the time."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -196,6 +197,7 @@ def execute_run(
     as there.
     """
     from calibration.machine import hardware, software
+    from calibration.measuring.others import OTHERS, Others
     from realexec.load import execute
 
     refuse_on_hardware(spec, told_by)
@@ -204,7 +206,9 @@ def execute_run(
     check_servable(workload, [scheduler])
     recorded = RecordedScheduler(scheduler)
     predicted = predictor(told_by).predict(workload) if told_by else None
+    others = Others(time.perf_counter)
     run = execute(workload, recorded, runner, predicted, max_in_flight, progress)
+    others.look()
     lateness = sorted(run.lateness) or [0]
     manifest = Manifest(
         world="real",
@@ -220,6 +224,7 @@ def execute_run(
             "probe_ms": typical_ms([probe.took for probe in run.probes]),
             HOST_PROBE_MS: typical_ms([probe.host for probe in run.probes]),
             **probes_condition(run.probes),
+            OTHERS: others.shares[-1],
             "submit_lateness_mean_s": sum(lateness) / len(lateness) / 1e9,
             "submit_lateness_max_s": lateness[-1] / 1e9,
             **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),

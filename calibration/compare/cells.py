@@ -14,6 +14,7 @@ from calibration.compare.grouping import groups_of
 from calibration.compare.requests import RequestErrors, request_errors
 from calibration.compare.run import HEADLINE, Run
 from calibration.compare.steps import StepErrors, step_errors
+from calibration.measuring.others import OTHERS
 from records.profile import Profile
 from records.run import RunRecord
 from serving.errors import ProfileError, RecordError
@@ -27,6 +28,7 @@ class Cell:
     """One workload under one engine. left_out: requests that did not finish in every run of the cell.
 
     speed: the machine's probe during the measured runs over the probe of the simulation's profile; None if unknown.
+    others: the share of a processor that other programs had, in the measured run in which they had most.
     load: arrivals as a share of capacity; None if unknown. figures: those that every run has.
     """
 
@@ -37,6 +39,7 @@ class Cell:
     measured: tuple[Run, ...]
     left_out: int
     speed: float | None
+    others: float
     load: float | None
     figures: tuple[Figure, ...]
     requests: tuple[RequestErrors, ...]
@@ -74,6 +77,7 @@ class Cell:
             "simulated_runs": [str(run.record.folder) for run in self.simulated],
             "measured_runs": [str(run.record.folder) for run in self.measured],
             "speed": self.speed,
+            "others": self.others,
             "load": self.load,
             "figures": [figure.as_dict() for figure in self.figures],
             "request_errors": [errors.as_dict() for errors in self.requests],
@@ -121,6 +125,7 @@ def _cell(engine: str, records: Sequence[RunRecord], profile: Profile | None) ->
         measured=measured,
         left_out=workload.num_requests - len(common),
         speed=_speed(simulated, measured),
+        others=max(float(str(run.record.manifest.conditions.get(OTHERS, 0.0))) for run in measured),
         load=_load(measured[0].record, profile),
         figures=tuple(figures_of(simulated, measured)),
         requests=tuple(request_errors(simulated, measured)),

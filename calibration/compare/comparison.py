@@ -14,6 +14,7 @@ from calibration.compare.policies import Ranking, rankings
 from calibration.compare.requests import request_table
 from calibration.compare.run import HEADLINE
 from calibration.compare.styles import NormalizedE2E, OverCells, every_over_cells, normalized_e2e
+from calibration.measuring.others import LARGEST_SHARE
 from calibration.t_interval import CONFIDENCE
 from records.profile import Profile
 from records.run import RunRecord
@@ -53,6 +54,11 @@ class Comparison:
                 found.append(
                     f"{c.name}: the machine took {c.speed:.2f} times as long for its probe as the "
                     f"profile says; servetwin simulate --speed-of puts the profile on the speed of the real runs"
+                )
+            if c.others > LARGEST_SHARE:
+                found.append(
+                    f"{c.name}: other programs had {c.others:.2f} of a processor while it ran on hardware; "
+                    f"its steps took longer for that: run it while nothing else runs"
                 )
             if c.steps.unmatched > LARGEST_UNSAID_UNMATCHED:
                 found.append(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import psutil
 
 WINDOW_S = 0.25
+OTHERS = "other_programs"
+"""Key in the conditions of a real run: the share of one processor that they had."""
 LARGEST_SHARE = 0.15
 """Of one processor. The counters move in steps of 10 ms: 4 % of a window."""
 

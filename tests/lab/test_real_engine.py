@@ -34,6 +34,7 @@ def test_an_executed_record_holds_exact_parts_and_replays_without_torch(workload
     assert (nanoseconds.iloc[:, :4].sum(axis=1) == nanoseconds["ttft_s"]).all()
     assert record.manifest.conditions["probe_ms"] > 0
     assert record.manifest.conditions["host_probe_ms"] > 0
+    assert record.manifest.conditions["other_programs"] >= 0
     assert replay(record, scheduler_of).equal
     program = "import sys; sys.modules['torch'] = None; from lab.cli import main; main(['replay', 'real'])"
     done = subprocess.run(

@@ -165,6 +165,14 @@ def test_a_machine_that_drifted_since_calibration_is_noted(record) -> None:
     assert steady.notes() == []
 
 
+def test_a_machine_that_others_used_too_is_noted(record) -> None:
+    runs = [record("s", "simulated", 0.1)]
+    runs += [record(f"r{x}", "real", 0.1 + x / 100, conditions={"other_programs": x}) for x in (0.4, 0.01)]
+    assert "other programs had 0.40 of a processor" in compare(runs).notes()[0]
+    quiet = [record("s1", "simulated", 0.1), record("r9", "real", 0.1, conditions={"other_programs": 0.05})]
+    assert compare(quiet).notes() == []
+
+
 def test_it_refuses_runs_that_have_no_counterpart_or_other_settings(record) -> None:
     with pytest.raises(RecordError, match="no measured run of the same workload"):
         compare([record("sim", "simulated", 0.1), record("real", "real", 0.1, load=OTHER)])
