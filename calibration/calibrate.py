@@ -85,10 +85,11 @@ def calibrate(
     wanted = max(40, round(guess * SATURATED_SHARE * budget_s))
     saturated, burst = session.served(SATURATED, "vllm", None, wanted)
     wake_ups = burst.wake_ups()
+    lateness: list[int] = []  # of requests that do not all come at once
     spent = (PILOT_SHARE + SATURATED_SHARE) * budget_s
     progress(spent)
     known, exponents = together([pilot, saturated], SERVED, sizes)
-    told = Told(runner, config, guess, traffic, wake_ups, runner.probe_host_link(), exponents)
+    told = Told(runner, config, guess, traffic, lateness, wake_ups, runner.probe_host_link(), exponents)
     first = profile_of(told, known, quick(known, sizes))
     told = replace(told, capacity=capacity_of(first, config, traffic, burst, seed))
 
@@ -110,6 +111,7 @@ def calibrate(
         rows, served = session.served(served_run, preset, rate, max(20, round(rate * served_s)))
         runs.append(rows)
         wake_ups = [*wake_ups, *served.wake_ups()]
+        lateness += served.lateness
         spent += designed_s + served_s
         progress(spent)
     samples, exponents = together(runs, SERVED, sizes)
@@ -122,7 +124,7 @@ def calibrate(
             f"a poor calibration: runs that the fit has not seen are predicted with an error of {error:.0%}, where "
             f"5 % is usual; the machine's speed changed in a way that its probe does not show: calibrate again"
         )
-    told = replace(told, wake_ups=wake_ups, exponents=exponents)
+    told = replace(told, lateness=lateness, wake_ups=wake_ups, exponents=exponents)
     return Calibration(profile_of(told, samples, execution), samples)
 
 

@@ -35,7 +35,8 @@ DRAWS = 20
 
 @dataclass(frozen=True)
 class Told:
-    """What a session measured besides steps. capacity: requests/s of the traffic. wake_ups: nanoseconds each.
+    """What a session measured besides steps. capacity: requests/s of the traffic. lateness, wake_ups: nanoseconds each,
+    see Served.
     host_link: bytes a second that KV moves between device and host memory. exponents: of the probe.
     """
 
@@ -43,6 +44,7 @@ class Told:
     config: EngineConfig
     capacity: float
     traffic: Traffic
+    lateness: Sequence[int]
     wake_ups: Sequence[int]
     host_link: float
     exponents: Exponents
@@ -136,6 +138,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
         complete=own_time(usable, "complete_ms"),
         return_=own_time(usable, "return_ms"),
         graph_sizes=sizes,
+        arrive_ms=float(np.mean(told.lateness)) / 1e6 if told.lateness else 0.0,
         wake_ms=float(np.median(told.wake_ups)) / 1e6 if told.wake_ups else 0.0,
         residual=by_kind(relative(cost, typical, "normal_ms", sizes), kinds_of(typical)),
         residual_persistence=_persistence(cost, served, sizes),

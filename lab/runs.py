@@ -12,12 +12,13 @@ from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
 from records.drift import HOST_PROBE_MS, Drift, Scale, drift_condition, probes_condition, scale_condition
 from records.inputs import RecordedScheduler
-from records.manifest import EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
+from records.manifest import ARRIVE, EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
 from records.profile_cost import ProfileCost
 from records.request_rows import RequestHead
 from records.run import RunData, RunRecord, new_run, read_run, write_run
 from records.sink import RunSink
+from records.units import seconds
 from serving.cost import CostModel, StepFeatures, features
 from serving.errors import ConfigError, RequestError, WorkloadError
 from serving.metrics.money import Rental
@@ -167,6 +168,7 @@ def simulate_into(
             "outside_hull": outside.share(),
             "profile_probe_ms": (profile.probe or {}).get("ms"),
             **scale_condition(scale),
+            ARRIVE: seconds(cost.arrive_time()),
             **drift_condition(drift),
             "host_link_bytes_per_s": profile.kv.host_link_bytes_per_s,
             **({} if max_in_flight is None else {"max_in_flight": max_in_flight}),

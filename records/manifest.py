@@ -7,6 +7,9 @@ from pydantic import Field
 from records.atomic import RUN_FORMAT
 from records.json_values import Frozen, JsonObject, pretty_json
 
+ARRIVE = "arrive_s"
+"""Key in the conditions of a simulated run: from a request's arrival time until the engine has it."""
+
 VERSION: Literal["servetwin.run/1"] = "servetwin.run/1"
 assert VERSION.startswith(RUN_FORMAT)
 

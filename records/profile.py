@@ -79,7 +79,8 @@ class Profile(Frozen):
 
     model, hardware, software, conditions: what was measured, on what, and how.
     execute, schedule, complete, return: the four durations of a step, as serving.cost.CostModel defines them.
-    wake_ms: from an arrival at an idle engine to its next call of schedule().
+    arrive_ms: from the instant at which a request is sent until the engine has it. wake_ms: from then to the next call
+    of schedule(), where the engine was idle.
     graph_sizes: the sizes a batch is padded to, ascending: those that the engine captured its steps for, or makes its
     products with; terms say who is.
     draws: coefficients as likely as those fitted (bootstrap), each with those of the four durations in this order.
@@ -102,6 +103,7 @@ class Profile(Frozen):
     schedule: CostTerms
     complete: CostTerms
     return_: Annotated[CostTerms, Field(alias="return")]
+    arrive_ms: float = Field(default=0.0, ge=0)
     wake_ms: float = Field(default=0.0, ge=0)
     graph_sizes: tuple[int, ...] = ()
     draws: tuple[tuple[float, ...], ...] = ()
@@ -166,7 +168,8 @@ class Profile(Frozen):
         scaled = self.with_durations([self.execute.times(execute), *(d.times(own) for d in self.durations[1:])])
         count = sum(1 for _ in self.execute.every_term())
         draws = tuple(tuple(c * (execute if i < count else own) for i, c in enumerate(draw)) for draw in self.draws)
-        return scaled.model_copy(update={"draws": draws, "wake_ms": self.wake_ms * own})
+        own_times = {"arrive_ms": self.arrive_ms * own, "wake_ms": self.wake_ms * own}
+        return scaled.model_copy(update={"draws": draws, **own_times})
 
     def drawn(self, k: int) -> "Profile":
         """With the coefficients of draw k in place of the fitted ones."""

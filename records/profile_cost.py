@@ -31,9 +31,12 @@ class ProfileCost:
         durations = (schedule, execute, return_, complete)
         self.schedule_time, self.execute_time, self.return_time, self.complete_time = [d.of for d in durations]
         self.over_contexts = [duration.over_contexts for duration in durations]
-        self._wake_ns = round(profile.wake_ms * 1e6)
+        self._arrive_ns, self._wake_ns = round(profile.arrive_ms * 1e6), round(profile.wake_ms * 1e6)
         self._kv = profile.kv
         self._hull = tuple((name, attrgetter(name), low, high) for name, (low, high) in profile.hull.items())
+
+    def arrive_time(self) -> int:
+        return self._arrive_ns
 
     def wake_time(self) -> int:
         return self._wake_ns

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from records.manifest import EngineIdentity, Manifest
+from records.manifest import ARRIVE, EngineIdentity, Manifest
 from records.run import RunRecord
 from records.schema import STEP_LISTS
 from records.step_columns import BESIDE
+from records.units import nanoseconds
 from serving.errors import RecordError
 
 Ints = npt.NDArray[np.int64]
@@ -146,6 +147,11 @@ class RunArrays:
     def tells_arrivals(self) -> bool:
         """Whether a request comes to its engine when its client sends it, or soon: behind a router it may wait."""
         return self.has_one_engine and self.record.manifest.fleet is None
+
+    @property
+    def late_ns(self) -> int:
+        """From a request's arrival time until a simulated engine has it."""
+        return nanoseconds(float(self.record.manifest.conditions.get(ARRIVE, 0.0)))
 
 
 def read_arrays(record: RunRecord) -> RunArrays:

@@ -86,7 +86,7 @@ def places_of(arrays: RunArrays, engine: Steps) -> Places:
         return Places(running, None, misplaced)
 
     came = np.flatnonzero(~np.isin(arrays.status, ("rejected", "unsent")))
-    arrival = arrays.requests["arrival_s"][came]
+    arrival = arrays.requests["arrival_s"][came] + arrays.late_ns
     last = np.full(len(arrays.ids), num_plans)
     last[row[begins]] = taken[begins]
     last = last[came]

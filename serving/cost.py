@@ -110,5 +110,8 @@ class CostModel(Protocol):
     def complete_time(self, step: StepFeatures) -> int:
         """Tokens on the host -> the engine is ready to schedule again."""
 
+    def arrive_time(self) -> int:
+        """A client sends a request -> the engine has it."""
+
     def wake_time(self) -> int:
-        """A request arrives at an idle engine -> schedule() is called."""
+        """An idle engine has a request -> schedule() is called."""

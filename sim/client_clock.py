@@ -56,12 +56,15 @@ class Given:
 
 
 class ClientClock:
-    """Lets the sender send in time. submit: gets each request at the instant it is sent."""
+    """Lets the sender send in time. submit: gets each request `late` nanoseconds after the instant it is sent."""
 
-    def __init__(self, env: simpy.Environment, sender: Sender, submit: Callable[[Request], None]) -> None:
+    def __init__(
+        self, env: simpy.Environment, sender: Sender, submit: Callable[[Request], None], late: int = 0
+    ) -> None:
         self._env = env
         self._sender = sender
         self._submit = submit
+        self._late = late
         self._set_for: int | None = None
         self.look()
 
@@ -70,14 +73,15 @@ class ClientClock:
         at = self._sender.next_at()
         if at is not None and (self._set_for is None or at < self._set_for):
             self._set_for = at
-            event = At(self._env, at, Order.ARRIVAL)
+            event = At(self._env, at + self._late, Order.ARRIVAL)
             assert event.callbacks is not None
             event.callbacks.append(self._ring)
 
     def _ring(self, event: simpy.Event) -> None:
-        if self._env.now != self._set_for:
+        now = int(self._env.now) - self._late
+        if now != self._set_for:
             return  # it was set for a sooner instant since, and again after that
         self._set_for = None
-        for request in self._sender.due(int(self._env.now)):
+        for request in self._sender.due(now):
             self._submit(request)
         self.look()

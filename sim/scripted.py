@@ -19,6 +19,7 @@ class ScriptedCost:
     complete: int = 0
     copy: int = 0
     wake: int = 0
+    arrive: int = 0
 
     def schedule_time(self, step: StepFeatures) -> int:
         return self.schedule
@@ -34,6 +35,9 @@ class ScriptedCost:
 
     def complete_time(self, step: StepFeatures) -> int:
         return self.complete
+
+    def arrive_time(self) -> int:
+        return self.arrive
 
     def wake_time(self) -> int:
         return self.wake

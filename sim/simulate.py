@@ -93,7 +93,7 @@ def stream(
         noise,
         alone=not drift,
     )
-    clock = ClientClock(env, sender, submit)
+    clock = ClientClock(env, sender, submit, cost.arrive_time())
     if drift:
         env.process(drifting(env, replica, drift))
     with rare_collections():

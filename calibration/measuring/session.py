@@ -94,7 +94,7 @@ class Session:
         executed = self._execute(workload, scheduler, watched)
         rows = self._rows(run, executed, watched, others)
         rows["after_idle"] = rows["complete_ms"].isna().shift(1, fill_value=True)
-        return rows, Served(executed.receipts, workload)
+        return rows, Served(executed, workload)
 
     def _next_seed(self) -> int:
         self._runs += 1
@@ -125,22 +125,29 @@ class Session:
 
 
 class Served:
-    """What only requests show. receipts: of the steps, in order."""
+    """What only requests show. receipts: of the steps, in order. lateness: nanoseconds from the instant at which a
+    request was due until the engine had it, each.
+    """
 
-    def __init__(self, receipts: list[StepReceipt], workload: Workload) -> None:
-        self.receipts = receipts
+    def __init__(self, executed: "ExecutedRun", workload: Workload) -> None:
+        self.receipts = executed.receipts
+        self.lateness = executed.lateness
         self.workload = workload
+        self._had_at = {
+            request.request_id: request.arrival_time + late
+            for request, late in zip(executed.sent, executed.lateness, strict=True)
+        }
 
     def wake_ups(self) -> list[int]:
-        """Nanoseconds from an arrival at an idle engine to its call of schedule()."""
-        found, arrivals = [], {r.request_id: r.arrival_time for r in self.workload.requests}
+        """Nanoseconds from an idle engine's having a request to its call of schedule()."""
+        found = []
         for before, receipt in zip([None, *self.receipts], self.receipts, strict=False):
             admitted = [a.request_id for a in receipt.plan.admitted]
             if not admitted or (before is not None and _has_work(before)):
                 continue
-            arrived = min(arrivals[request_id] for request_id in admitted)
-            if before is None or arrived > before.delivered_at:
-                found.append(receipt.schedule_at - arrived)
+            had_at = min(self._had_at[request_id] for request_id in admitted)
+            if before is None or had_at > before.delivered_at:
+                found.append(max(0, receipt.schedule_at - had_at))  # the generator's clock is read a little later
         return found
 
 

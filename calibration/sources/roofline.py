@@ -127,6 +127,7 @@ def profile_from(path: Path, name: str, seed: int) -> Sourced:
         schedule=sibling.schedule,
         complete=sibling.complete,
         return_=sibling.return_,
+        arrive_ms=sibling.arrive_ms,
         wake_ms=sibling.wake_ms,
         draws=tuple(draws),
         residual=sibling.residual,

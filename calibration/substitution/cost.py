@@ -56,8 +56,11 @@ class SubstitutedCost:
     def complete_time(self, step: StepFeatures) -> int:
         return self._times.complete if self._host else self._predicted.complete_time(step)
 
+    def arrive_time(self) -> int:
+        return 0 if self._arrival else self._predicted.arrive_time()  # measured delays hold both (arrivals.py)
+
     def wake_time(self) -> int:
-        return 0 if self._arrival else self._predicted.wake_time()  # measured delays hold it (arrivals.py)
+        return 0 if self._arrival else self._predicted.wake_time()
 
     @property
     def _times(self) -> StepTimes:

@@ -22,9 +22,10 @@ from lab.runs import (
 )
 from records.drift import drift_condition, scale_condition
 from records.inputs import RecordedScheduler
-from records.manifest import Manifest, ProfileIdentity
+from records.manifest import ARRIVE, Manifest, ProfileIdentity
 from records.request_rows import RequestRows
 from records.run import RunWriter, new_run
+from records.units import seconds
 from serving.names import known
 from serving.request import Request
 from serving.schedule.admission.base import AdmissionControl
@@ -168,6 +169,7 @@ def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: Outsi
             "outside_hull": outside.share(),
             "profile_probe_ms": setup.speed.probe_ms or (setup.profile.probe or {}).get("ms"),
             **scale_condition(setup.speed.scale),
+            ARRIVE: seconds(setup.cost(chance.draw).arrive_time()),
             **drift_condition(setup.speed.drift),
             "host_link_bytes_per_s": setup.host_link,
             **({} if setup.max_in_flight is None else {"max_in_flight": setup.max_in_flight}),

@@ -74,7 +74,8 @@ class Fleet:
         self._news: dict[int, list[_News]] = {}
         self._chores = Chores(env)
         self.replicas = Replicas(env, plan, truth, witness, self, plain)
-        self._clock = ClientClock(env, sender, self._submit)
+        late = max(engine.cost.arrive_time() for engine in plan.engines.values())
+        self._clock = ClientClock(env, sender, self._submit, late)
 
     def run(self) -> None:
         """To the end of the last request. Errors: who is stuck and why, where nothing goes on."""

@@ -50,6 +50,7 @@ def profile(rng: random.Random) -> Profile:
         residual={"mixed": NOISE, "decode": NOISE},
         hull={"num_seqs": (1, 3), "decode_context": (0, 60)},
         kv=KVCapacity(num_blocks=64, block_size=4, bytes_per_token=100, host_link_bytes_per_s=1e6),
+        arrive_ms=rng.choice([0.0, 0.25]),
         probe={"ms": 4.0, "exponent": 0.6, "exponent_of_prompts": 0.4},
     )
 

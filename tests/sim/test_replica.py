@@ -85,6 +85,15 @@ def test_an_idle_engine_takes_its_time_to_wake_up_and_then_takes_all_that_has_co
     assert [waited[r].queue for r in ("r00", "r01", "r02", "r03")] == [6, 4, 17, 6]
 
 
+def test_an_engine_has_a_request_only_after_it_was_sent() -> None:
+    """3 later: to an idle engine that wakes up in 2, and past the end of a step, at 25."""
+    cost = ScriptedCost(execute=lambda step: 10 * step.num_tokens, wake=2, arrive=3)
+    requests, receipts = run(workload((0, 2, 1), (21, 1, 1), (23, 1, 1)), cost)
+    assert story(receipts) == [(5, 25, {"r00": 2}), (25, 35, {"r01": 1}), (35, 45, {"r02": 1})]
+    waited = timelines({r.request_id: r.arrival_time for r in requests}, receipts)
+    assert [waited[r].queue for r in ("r00", "r01", "r02")] == [5, 4, 12]
+
+
 def test_one_seat_and_constant_steps_wait_as_the_lindley_recursion_says() -> None:
     """A single server path by path, exactly: wait[n+1] = max(0, wait[n] + service[n] - gap[n]).
 

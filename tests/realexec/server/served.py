@@ -51,6 +51,9 @@ class FlatCost:
     def wake_time(self) -> int:
         return 0
 
+    def arrive_time(self) -> int:
+        return 0
+
 
 @dataclass
 class Served:

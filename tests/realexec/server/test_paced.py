@@ -34,6 +34,9 @@ class Cost:
     def wake_time(self) -> int:
         return 0
 
+    def arrive_time(self) -> int:
+        return 0
+
 
 def run(requests: list[Request], **settings: object) -> list[ExecutedStep]:
     runner = PacedRunner(Cost(), encode(PLACEHOLDER_TEXT))
