@@ -74,8 +74,8 @@ class Probed(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How many times as long as in a profile a simulation's times were. own: of the engine's own work, schedule,
-    complete, return and waking up.
+    """How many times as long as in a profile a simulation's times were. own: of the engine's own work: schedule,
+    complete, return, arriving and waking up.
     """
 
     execute: float = 1.0

@@ -7,6 +7,7 @@ import pytest
 from calibration.measuring.capacity import capacity_of
 from calibration.measuring.session import Served
 from calibration.measuring.traffic import AZURE_CONVERSATION
+from realexec.load import ExecutedRun
 from records.profile_cost import ProfileCost
 from serving.schedule.config import EngineConfig
 from serving.schedule.engine import build_scheduler
@@ -32,7 +33,9 @@ def burst(requests: int, slower: float) -> Served:
     workload = AZURE_CONVERSATION.draw(None, requests, 7)
     scheduler = build_scheduler("vllm", settings=asdict(CONFIG))
     cost = ProfileCost(A_TOKEN.times(slower))
-    return Served(simulate(list(requests_of(workload)), Truth(workload), scheduler, cost).receipts, workload)
+    requests_sent = list(requests_of(workload))
+    receipts = simulate(requests_sent, Truth(workload), scheduler, cost).receipts
+    return Served(ExecutedRun(receipts, requests_sent, {}, {}, [0] * len(requests_sent), []), workload)
 
 
 @pytest.mark.parametrize("requests", [40, 200])
