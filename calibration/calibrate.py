@@ -111,7 +111,7 @@ def calibrate(
         rows, served = session.served(served_run, preset, rate, max(20, round(rate * served_s)))
         runs.append(rows)
         wake_ups = [*wake_ups, *served.wake_ups()]
-        lateness += served.lateness
+        lateness = [*lateness, *served.lateness]
         spent += designed_s + served_s
         progress(spent)
     samples, exponents = together(runs, SERVED, sizes)

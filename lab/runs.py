@@ -10,7 +10,7 @@ from calibration.speed import at_speed_of, typical_ms
 from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
-from records.drift import HOST_PROBE_MS, Drift, Scale, drift_condition, probes_condition, scale_condition
+from records.drift import AS_IN_PROFILE, HOST_PROBE_MS, Drift, drift_condition, probes_condition, scale_condition
 from records.inputs import RecordedScheduler
 from records.manifest import ARRIVE, EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -114,7 +114,7 @@ def simulate_into(
     sender = simulated_clients(workload, truth, told_by, max_in_flight)
     recorded = RecordedScheduler(scheduler, truth.placeholders) if run.keeps_log else None
     drift: Drift = ()
-    scale = Scale()
+    scale = AS_IN_PROFILE
     if speed_of:
         profile, scale, drift = at_speed_of(profile, speed_of)
     if draw is not None:

@@ -121,7 +121,8 @@ def simulate(
     )
     log()
     if into is not None:
-        manifest = _manifest(setup, chance, scheduler, outside, "" if steering is None else steering.told)
+        took = "" if steering is None else steering.told
+        manifest = _manifest(setup, chance, scheduler, outside, cost.arrive_time(), took)
         into.finish(manifest, rejected, unsent(clients))
     table = rows.table(rejected, (), unsent(clients))
     return Outcome(requests_frame(table.to_pandas()), series.frame())
@@ -152,7 +153,9 @@ def _build(setup: Setup, steering: Steering | None, tokens_of: TokensOf) -> Sche
     )
 
 
-def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: OutsideHull, took: str) -> Manifest:
+def _manifest(
+    setup: Setup, chance: Chance, scheduler: Scheduler, outside: OutsideHull, arrive: int, took: str
+) -> Manifest:
     profile, spec = setup.profile, setup.engine
     return Manifest(
         world="simulated",
@@ -169,7 +172,7 @@ def _manifest(setup: Setup, chance: Chance, scheduler: Scheduler, outside: Outsi
             "outside_hull": outside.share(),
             "profile_probe_ms": setup.speed.probe_ms or (setup.profile.probe or {}).get("ms"),
             **scale_condition(setup.speed.scale),
-            ARRIVE: seconds(setup.cost(chance.draw).arrive_time()),
+            ARRIVE: seconds(arrive),
             **drift_condition(setup.speed.drift),
             "host_link_bytes_per_s": setup.host_link,
             **({} if setup.max_in_flight is None else {"max_in_flight": setup.max_in_flight}),

@@ -67,14 +67,14 @@ def test_runs_of_older_versions_kept_no_times_of_their_probes() -> None:
 
 def test_the_engines_own_work_is_as_slow_as_the_host() -> None:
     """Which a GPU's speed says nothing of."""
-    profile = by_hand(probe={"ms": 4.0, "exponent": 0.5, "host_ms": 0.1})
+    profile = by_hand(arrive_ms=0.25, wake_ms=3.0, probe={"ms": 4.0, "exponent": 0.5, "host_ms": 0.1})
     runs = [Manifest.model_construct(conditions={"probe_ms": 9.0, HOST_PROBE_MS: ms}) for ms in (0.15, 0.25)]
     found = at_speed_of(profile, runs)
     assert found.scale == pytest.approx((1.5, 2.0))
     times = [d.terms[0].coefficient_ms / own.terms[0].coefficient_ms for d, own in zip(
         found.profile.durations, profile.durations, strict=True) if own.terms]  # fmt: skip
     assert times == pytest.approx([1.5, *[2.0] * (len(times) - 1)])
-    assert found.profile.wake_ms == pytest.approx(profile.wake_ms * 2.0)
+    assert (found.profile.arrive_ms, found.profile.wake_ms) == pytest.approx((0.5, 6.0))
     older = Manifest.model_construct(conditions={"probe_ms": 9.0})
     assert at_speed_of(profile, [runs[0], older]).scale == pytest.approx((1.5, 1.5))
 
