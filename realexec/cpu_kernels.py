@@ -1,6 +1,7 @@
-"""The CPU's kernels: what a step does between its matrix products, in numba. One thread each; they release the GIL.
+"""The CPU's kernels: what a step does between its matrix products, in numba.
 
     floats      float32 and bfloat16 as one
+    calls       a kernel is a C function, so that threads without Python run it too; each call does one part of the work
     products    C += A B for tiles of 16 columns
     rows        norms, rotation, activation
     attention   store KV, attend to it where it lies
@@ -8,8 +9,11 @@
 All in one file: numba keeps compiled kernels, and notices no change of a function in another one.
 """
 
+import ctypes
 import math
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -17,8 +21,9 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
-from numpy.typing import NDArray
+from numba.core.sigutils import normalize_signature
+from numba.extending import intrinsic, models, overload, register_model
+from numba.np.arrayobj import populate_array
 from torch import Tensor
 
 # ---- floats
@@ -30,29 +35,9 @@ LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
 
 
-def array_of(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's own memory as numba sees it."""
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def flat_rows(tensor: Tensor) -> tuple[NDArray[Any], int]:
-    """All rows of a tensor [rows, ...] whose rows are contiguous, as one array, and from one row to the next in it.
-
-    numba vectorizes over an array that it knows to be contiguous, and has no name for one that is so by rows.
-    """
-    rows, stride = len(tensor), tensor.stride(0)
-    length = (rows - 1) * stride + tensor[0].numel() if rows else 0
-    return array_of(tensor.as_strided((length,), (1,))), stride
-
-
-def compiled(signature: str, kinds: bool = True) -> Any:
-    """Compiled for its signature; with kinds, for each way of storing an element, S in the signature.
-
-    Every type is spelled out: inferred ones would compile again, in the middle of a run, for a batch of one row (numpy
-    calls it contiguous whatever its strides).
-    """
-    signatures = [signature.replace("S", kind) for kind in STORED.values()] if kinds else [signature]
-    return numba.njit(signatures, nogil=True, fastmath=True, error_model="numpy", cache=True)
+def compiled(signature: str) -> Any:
+    """Every type is spelled out: inferred ones would compile again, in the middle of a run."""
+    return numba.njit([signature], nogil=True, fastmath=True, error_model="numpy", cache=True)
 
 
 def widen(stored: Any) -> Any:
@@ -123,10 +108,143 @@ def exp2(x: Any) -> Any:
     return series * np.int32(np.int32(k + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
+# ---- calls
+
+FLOAT, INT32, WORD = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+
+
+class Call(types.Type):
+    """What a kernel is called with: the address of words of 8 bytes, which say
+
+    how many parts were taken already, how many there are, where each begins and the last one ends, and the arguments:
+    an array's address and sizes, an integer, a float's bits as a double.
+    """
+
+    def __init__(self, arguments: str, stored: str) -> None:
+        self.arguments, _ = normalize_signature(f"void({arguments.replace('S', stored)})")
+        super().__init__(f"Call({self.arguments})")
+
+
+register_model(Call)(models.OpaqueModel)
+
+
+def _open(_: Any, call: Any) -> Any:
+    """Takes the next part of a call: its number, its first item, the item after its last, and the call's arguments.
+
+    A part that nobody has taken yet; where there is none left, no items.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        words = builder.bitcast(values[0], WORD.as_pointer())
+
+        def word(at: Any) -> Any:
+            return builder.load(builder.gep(words, [at if isinstance(at, ir.Value) else WORD(at)]))
+
+        taken = builder.atomic_rmw("add", words, WORD(1), "monotonic")
+        parts = word(1)
+        left = builder.icmp_signed("<", taken, parts)
+        part = builder.select(left, taken, WORD(0))
+        first = word(builder.add(part, WORD(2)))
+        end = builder.select(left, word(builder.add(part, WORD(3))), first)
+        at, results = builder.add(parts, WORD(3)), [part, first, end]
+        for kind in call.arguments:
+            value = word(at)
+            at = builder.add(at, WORD(1))
+            if isinstance(kind, types.Array):
+                shape = [word(builder.add(at, WORD(i))) for i in range(kind.ndim)]
+                at = builder.add(at, WORD(kind.ndim))
+                value = _array_at(context, builder, kind, value, shape)
+            elif kind == types.float32:
+                value = builder.fptrunc(builder.bitcast(value, ir.DoubleType()), FLOAT)
+            results.append(value)
+        return context.make_tuple(builder, signature.return_type, results)
+
+    return types.Tuple([types.int64] * 3 + list(call.arguments))(call), generate
+
+
+opened: Any = intrinsic(_open)
+
+
+def _array_at(context: Any, builder: Any, kind: Any, address: Any, shape: Sequence[Any]) -> Any:
+    array = context.make_array(kind)(context, builder)
+    size = WORD(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [size]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    data = builder.inttoptr(address, context.get_data_type(kind.dtype).as_pointer())
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+    return array._getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel for one way of storing elements, and what it is called with: arrays' dtypes and dimensions, numbers."""
+
+    function: Any
+    arguments: tuple[tuple[torch.dtype, int] | type, ...]
+
+    def call(self, edges: Sequence[int], *arguments: Tensor | int | float) -> "ctypes.Array[ctypes.c_int64]":
+        """The words; the arguments must outlive them. edges: where each part of the items begins, and the last ends.
+
+        Errors: TypeError where an argument is not what the kernel reads; it would read other memory.
+        """
+        words = [0, len(edges) - 1, *edges]
+        for expected, given in zip(self.arguments, arguments, strict=True):
+            if isinstance(given, Tensor):
+                if expected != (given.dtype, given.dim()) or not given.is_contiguous():
+                    raise TypeError(f"a kernel was given {given.dtype}, {given.shape}; it reads {expected}, contiguous")
+                words += (given.data_ptr(), *given.shape)
+            elif expected is int:
+                words.append(given)  # type: ignore[arg-type]
+            elif expected is float:
+                words.append(struct.unpack("q", struct.pack("d", given))[0])
+            else:
+                raise TypeError(f"a kernel was given {given!r}; it reads {expected}")
+        return (ctypes.c_int64 * len(words))(*words)
+
+
+TORCH = {
+    types.uint16: torch.bfloat16,
+    types.float32: torch.float32,
+    types.int32: torch.int32,
+    types.int64: torch.int64,
+}
+
+
+def kernel(arguments: str) -> Callable[[Callable[[Any], None]], dict[torch.dtype, Kernel]]:
+    """Compiled for each way of storing an element, S in the arguments.
+
+    Every type is spelled out: inferred ones would compile again, in the middle of a run, for a batch of one row.
+    """
+
+    def one(function: Callable[[Any], None], stored: str) -> Kernel:
+        call = Call(arguments, stored)
+        made = numba.cfunc(types.void(call), fastmath=True, error_model="numpy", cache=True)(function)
+        c_function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(made.address)  # type: ignore[arg-type]
+        return Kernel(c_function, tuple(_given_as(kind) for kind in call.arguments))
+
+    return lambda function: {dtype: one(function, stored) for dtype, stored in STORED.items()}
+
+
+def _given_as(kind: Any) -> tuple[torch.dtype, int] | type:
+    if isinstance(kind, types.Array):
+        return TORCH[kind.dtype], kind.ndim
+    return float if kind == types.float32 else int
+
+
+def flat_rows(tensor: Tensor) -> tuple[Tensor, int]:
+    """All rows of a tensor [rows, ...] whose rows are contiguous, as one flat one, and from one row to the next in it.
+
+    numba vectorizes over an array that it knows to be contiguous, and has no name for one that is so by rows.
+    """
+    rows, stride = len(tensor), tensor.stride(0)
+    length = (rows - 1) * stride + tensor[0].numel() if rows else 0
+    return tensor.as_strided((length,), (1,)), stride
+
+
 # ---- products
 
 LANES = 16
-FLOAT, INT32 = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
 
 
@@ -264,61 +382,68 @@ def product(
 # ---- rows
 
 
-@compiled("void(S[:,::1], S[::1], float32, S[:,::1])")
-def rms_norm(x: Any, weight: Any, eps: Any, out: Any) -> None:
-    rows, width = x.shape
-    for row in range(rows):
-        squares = np.float32(0)
-        for i in range(width):
-            value = widen(x[row, i])
-            squares += value * value
-        scale = np.float32(1) / np.sqrt(squares / np.float32(width) + eps)
-        for i in range(width):
-            out[row, i] = narrow(widen(x[row, i]) * scale * widen(weight[i]), weight[i])
+@numba.njit(inline="always")
+def norm_row(x: Any, weight: Any, eps: Any, out: Any) -> None:
+    squares = np.float32(0)
+    for i in range(len(x)):
+        value = widen(x[i])
+        squares += value * value
+    scale = np.float32(1) / np.sqrt(squares / np.float32(len(x)) + eps)
+    for i in range(len(x)):
+        out[i] = narrow(widen(x[i]) * scale * widen(weight[i]), weight[i])
 
 
-@compiled("void(S[:,::1], S[:,::1])")
-def add(x: Any, residual: Any) -> None:
-    for row in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            residual[row, i] = narrow(widen(residual[row, i]) + widen(x[row, i]), x[row, i])
+@kernel("S[:,::1], S[::1], float32, S[:,::1]")
+def rms_norm(call: Any) -> None:
+    _, low, high, x, weight, eps, out = opened(call)
+    for row in range(low, high):
+        norm_row(x[row], weight, eps, out[row])
 
 
-@compiled("void(S[::1], int64, int64, int64, S[::1], float32)")
-def norm_heads(x: Any, stride: Any, rows: Any, heads: Any, weight: Any, eps: Any) -> None:
+@kernel("S[:,::1], S[:,::1], S[::1], float32, S[:,::1]")
+def add_rms_norm(call: Any) -> None:
+    """residual += x, and its norm."""
+    _, low, high, x, residual, weight, eps, out = opened(call)
+    for row in range(low, high):
+        added, total = x[row], residual[row]
+        for i in range(len(total)):
+            total[i] = narrow(widen(total[i]) + widen(added[i]), added[i])
+        norm_row(total, weight, eps, out[row])
+
+
+@kernel("S[::1], int64, int64, S[::1], float32")
+def norm_heads(call: Any) -> None:
     """RMSNorm of each head, in place. Row r begins at r * stride."""
+    _, low, high, x, stride, heads, weight, eps = opened(call)
     dim = len(weight)
-    for row in range(rows):
+    for row in range(low, high):
         for head in range(heads):
             first = row * stride + head * dim
-            squares = np.float32(0)
-            for i in range(dim):
-                value = widen(x[first + i])
-                squares += value * value
-            scale = np.float32(1) / np.sqrt(squares / np.float32(dim) + eps)
-            for i in range(dim):
-                x[first + i] = narrow(widen(x[first + i]) * scale * widen(weight[i]), weight[i])
+            norm_row(x[first : first + dim], weight, eps, x[first : first + dim])
 
 
-@compiled("void(S[::1], int64, int64, int64[::1], float32[:,::1], float32[:,::1])")
-def rotate(x: Any, stride: Any, heads: Any, positions: Any, cos: Any, sin: Any) -> None:
+@kernel("S[::1], int64, int64, int64[::1], float32[:,::1], float32[:,::1]")
+def rotate(call: Any) -> None:
     """Turn each head, in place. Row r begins at r * stride."""
+    _, low, high, x, stride, heads, positions, cos, sin = opened(call)
     half = cos.shape[1]
-    for row in range(len(positions)):
+    for row in range(low, high):
         c, s = cos[positions[row]], sin[positions[row]]
         for head in range(heads):
-            first = row * stride + 2 * head * half
+            middle = row * stride + 2 * head * half + half
+            ones, others = x[middle - half : middle], x[middle : middle + half]
             for i in range(half):
-                one, other = widen(x[first + i]), widen(x[first + half + i])
-                x[first + i] = narrow(one * c[i] - other * s[i], x[first])
-                x[first + half + i] = narrow(other * c[i] + one * s[i], x[first])
+                one, other = widen(ones[i]), widen(others[i])
+                ones[i] = narrow(one * c[i] - other * s[i], ones[0])
+                others[i] = narrow(other * c[i] + one * s[i], others[0])
 
 
-@compiled("void(S[:,::1], S[:,::1])")
-def silu_mul(gate_up: Any, out: Any) -> None:
+@kernel("S[:,::1], S[:,::1]")
+def silu_mul(call: Any) -> None:
     """silu(x) = x / (1 + e^-x)."""
-    rows, width = out.shape
-    for row in range(rows):
+    _, low, high, gate_up, out = opened(call)
+    width = out.shape[1]
+    for row in range(low, high):
         for i in range(width):
             gate, up = widen(gate_up[row, i]), widen(gate_up[row, width + i])
             power = min(max(gate * np.float32(-LOG2_E), np.float32(-126)), np.float32(126))
@@ -331,21 +456,13 @@ def silu_mul(gate_up: Any, out: Any) -> None:
 # block of values lies [kv heads, slots, head_dim]. slots: block_size, rounded up to LANES.
 
 
-@compiled("void(S[::1], S[::1], int64, S[::1], S[::1], int64, int64, int64, int64, int64[::1])")
-def store_tokens(
-    keys: Any,
-    values: Any,
-    stride: Any,
-    key_pages: Any,
-    value_pages: Any,
-    kv_heads: Any,
-    dim: Any,
-    block_size: Any,
-    slots_a_block: Any,
-    slots: Any,
-) -> None:
+@kernel("S[::1], S[::1], int64, S[::1], S[::1], int64, int64, int64, int64, int64[::1]")
+def store_tokens(call: Any) -> None:
     """keys, values: token t's heads begin at t * stride. slots [T]: block * block_size + offset, where each goes."""
-    for token in range(len(slots)):
+    _, low, high, keys, values, stride, key_pages, value_pages, kv_heads, dim, block_size, slots_a_block, slots = (
+        opened(call)
+    )
+    for token in range(low, high):
         block, offset = slots[token] // block_size, slots[token] % block_size
         for head in range(kv_heads):
             page = (block * kv_heads + head) * dim * slots_a_block
@@ -356,7 +473,7 @@ def store_tokens(
                 value_pages[page + offset * dim + d] = values[first + d]
 
 
-@compiled("void(float32[::1], int64, int64, int64, int64, int64)", kinds=False)
+@compiled("void(float32[::1], int64, int64, int64, int64, int64)")
 def hide_unseen(scores: Any, row: Any, seen: Any, blocks: Any, block_size: Any, slots_a_block: Any) -> None:
     """Columns of scores[row:] that are no token, or one that is not seen, become so low that their power is nothing."""
     for b in range(blocks if slots_a_block > block_size else 0):
@@ -368,7 +485,7 @@ def hide_unseen(scores: Any, row: Any, seen: Any, blocks: Any, block_size: Any, 
             scores[row + b * slots_a_block + slot] = np.float32(-1e30)
 
 
-@compiled("float32(float32[::1])", kinds=False)
+@compiled("float32(float32[::1])")
 def power_all(scores: Any) -> Any:
     """Scores become 2^(score - largest); returns 1 / their sum."""
     most = largest(scores)
@@ -381,39 +498,44 @@ def power_all(scores: Any) -> Any:
     return np.float32(1) / total
 
 
-@compiled(
-    "void(S[::1], int64, S[::1], S[::1], int64, int64, int64, int64, int64, int32[::1], int32[::1], int32[::1], "
-    "int32[::1], int32[:,::1], float32[::1], float32[::1], float32[::1], S[:,:,::1])"
+@kernel(
+    "S[::1], int64, S[::1], S[::1], int64, int64, int64, int64, int64, int32[::1], int32[::1], int32[::1], int32[::1], "
+    "int32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], S[:,:,::1]"
 )
-def attend_tiles(
-    queries: Any,
-    stride: Any,
-    key_pages: Any,
-    value_pages: Any,
-    kv_heads: Any,
-    group: Any,
-    dim: Any,
-    block_size: Any,
-    slots_a_block: Any,
-    tile_rows: Any,
-    tile_counts: Any,
-    tile_sequences: Any,
-    tile_positions: Any,
-    tables: Any,
-    scaled: Any,
-    scores: Any,
-    sums: Any,
-    out: Any,
-) -> None:
+def attend_tiles(call: Any) -> None:
     """A tile is tile_counts[i] rows of queries from tile_rows[i] on, of one sequence, at positions from
     tile_positions[i] on; each row sees the tokens of its sequence up to its own position.
 
-    queries: row r begins at r * stride; out [T, heads, head_dim]. Scratch, for the largest tile of R rows and a context
-    of C tokens, rounded up to blocks of slots: scaled, sums [kv heads * R * group * head_dim], scores [kv heads * R *
-    group * C].
+    queries: row r begins at r * stride; out [T, heads, head_dim]. Scratch of each part, for the largest tile of R rows
+    and a context of C tokens, rounded up to blocks of slots: scaled, sums [kv heads * R * group * head_dim], scores
+    [kv heads * R * group * C].
     """
+    (
+        part,
+        low,
+        high,
+        queries,
+        stride,
+        key_pages,
+        value_pages,
+        kv_heads,
+        group,
+        dim,
+        block_size,
+        slots_a_block,
+        tile_rows,
+        tile_counts,
+        tile_sequences,
+        tile_positions,
+        tables,
+        all_scaled,
+        all_scores,
+        all_sums,
+        out,
+    ) = opened(call)
+    scaled, scores, sums = all_scaled[part], all_scores[part], all_sums[part]
     scale = np.float32(LOG2_E / math.sqrt(dim))
-    for i in range(len(tile_rows)):
+    for i in range(low, high):
         first_row, rows, first_position = np.int64(tile_rows[i]), np.int64(tile_counts[i]), np.int64(tile_positions[i])
         table = tables[tile_sequences[i]]
         blocks = (first_position + rows + block_size - 1) // block_size

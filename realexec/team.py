@@ -6,16 +6,17 @@ library there is a pool of ours.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-Work = Callable[..., None]
-Part = tuple[Any, ...]
-REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+from realexec.cpu_kernels import Kernel
+
+Words = ctypes.Array[ctypes.c_int64]
 
 
 class Team:
@@ -25,16 +26,17 @@ class Team:
         self.num_threads = num_threads
         self._threads = _OpenMP.of_torch(num_threads) or _Pool(num_threads) if num_threads > 1 else None
 
-    def run(self, work: Work, parts: Iterable[Part]) -> None:
-        """work(*part) for each part, at most num_threads of them; returns when all are done. Kernels in it release the
-        interpreter's lock.
+    def run(self, kernel: Kernel, edges: Sequence[int], *arguments: Tensor | int | float) -> None:
+        """kernel on items edges[0] to edges[-1], a part for each of as many threads; returns when all are done. The
+        interpreter's lock is free meanwhile.
+
+        Errors: TypeError for arguments of which the kernel is none.
         """
-        parts = list(parts)
-        if self._threads is None or len(parts) < 2:
-            for part in parts:
-                work(*part)
-        else:
-            self._threads.run(work, parts)
+        words = kernel.call(edges, *arguments)
+        if self._threads is not None and len(edges) > 2:
+            self._threads.run(kernel.function, words)
+        while words[0] < words[1]:  # fewer threads came than there are parts
+            kernel.function(words)
 
 
 class _OpenMP:
@@ -46,37 +48,28 @@ class _OpenMP:
     def __init__(self, library: Path, num_threads: int) -> None:
         self._num_threads = num_threads
         self._parallel = ctypes.CDLL(str(library)).GOMP_parallel  # lets go of the interpreter's lock
-        keeping = ctypes.PyDLL(str(library))
-        self._index, self._count = keeping.omp_get_thread_num, keeping.omp_get_num_threads
 
     @classmethod
     def of_torch(cls, num_threads: int) -> "_OpenMP | None":
         libraries = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
         return cls(libraries[0], num_threads) if libraries else None
 
-    def run(self, work: Work, parts: Sequence[Part]) -> None:
-        failures: list[BaseException] = []
-
-        @REGION
-        def on_each_thread(_: int | None) -> None:
-            try:
-                for part in parts[self._index() :: self._count()]:
-                    work(*part)
-            except BaseException as failure:  # it would be lost here
-                failures.append(failure)
-
-        self._parallel(on_each_thread, None, self._num_threads, 0)
-        if failures:
-            raise failures[0]
+    def run(self, function: Any, words: Words) -> None:
+        self._parallel(function, words, self._num_threads, 0)
 
 
 class _Pool:
     def __init__(self, num_threads: int) -> None:
         self._others = ThreadPoolExecutor(num_threads - 1, "team")
+        self._num_others = num_threads - 1
 
-    def run(self, work: Work, parts: Sequence[Part]) -> None:
-        own, *rest = parts
-        others = [self._others.submit(work, *part) for part in rest]
-        work(*own)
+    def run(self, function: Any, words: Words) -> None:
+        others = [self._others.submit(function, words) for _ in range(self._num_others)]
+        function(words)
         for other in others:
             other.result()
+
+
+def shared_out(items: int, parts: int) -> list[int]:
+    """Edges of about equal parts."""
+    return [items * part // parts for part in range(parts + 1)]

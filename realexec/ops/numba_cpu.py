@@ -1,21 +1,18 @@
 """The fast CPU way: products by oneDNN, everything between them by numba kernels that read and write once.
 
-One thread; the kernels release the GIL. Memory of a step is kept for the next one: glibc returns blocks of 32 MiB and
+Memory of a step is kept for the next one: glibc returns blocks of 32 MiB and
 above to the system, and threads other than the first return smaller ones too, so a step would pay for the page faults
 of its buffers.
 """
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from realexec import cpu_kernels as kernels
-from realexec.cpu_kernels import STORED, array_of, flat_rows
+from realexec.cpu_kernels import STORED, Kernel, flat_rows
 from realexec.linear import ROW_BUCKETS, bucket, linear
 from realexec.ops.base import Product
-from realexec.team import Team
+from realexec.team import Team, shared_out
 from serving.errors import ConfigError
 
 CHUNK_ELEMENTS = 1 << 21
@@ -24,7 +21,7 @@ CHUNK_ELEMENTS = 1 << 21
 LEAST_CHUNK = 16
 """Rows, however wide."""
 
-SPLIT_ROWS = 256
+SPLIT_ROWS = 8
 """Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
 
 
@@ -45,21 +42,10 @@ class NumbaOps:
         return linear(weight, bias)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        own_weight = array_of(weight)
-
-        def norm(x: Tensor, out: Tensor) -> None:
-            kernels.rms_norm(array_of(x), own_weight, np.float32(eps), array_of(out))
-
-        self._by_rows(norm, x, out)
+        self._by_rows(kernels.rms_norm, len(x), x, weight, eps, out)
 
     def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-        own_weight = array_of(weight)
-
-        def add_and_norm(x: Tensor, residual: Tensor, out: Tensor) -> None:
-            kernels.add(array_of(x), array_of(residual))
-            kernels.rms_norm(array_of(residual), own_weight, np.float32(eps), array_of(out))
-
-        self._by_rows(add_and_norm, x, residual, out)
+        self._by_rows(kernels.add_rms_norm, len(x), x, residual, weight, eps, out)
 
     def rotate_qk(
         self,
@@ -73,32 +59,20 @@ class NumbaOps:
         k_norm: Tensor | None,
         eps: float,
     ) -> None:
-        tables = cos.numpy(), sin.numpy()
-
-        def norm_and_rotate(qkv: Tensor, positions: Tensor) -> None:
-            for first, heads, norm in ((0, num_heads, q_norm), (num_heads, num_kv_heads, k_norm)):
+        for first, heads, norm in ((0, num_heads, q_norm), (num_heads, num_kv_heads, k_norm)):
+            if norm is not None:
                 part, stride = flat_rows(qkv[:, first : first + heads])
-                if norm is not None:
-                    kernels.norm_heads(part, stride, len(qkv), heads, array_of(norm), np.float32(eps))
-                kernels.rotate(part, stride, heads, positions.numpy(), *tables)
-
-        self._by_rows(norm_and_rotate, qkv, positions)
+                self._by_rows(kernels.norm_heads, len(qkv), part, stride, heads, norm, eps)
+        heads = num_heads + num_kv_heads
+        part, stride = flat_rows(qkv[:, :heads])
+        self._by_rows(kernels.rotate, len(qkv), part, stride, heads, positions, cos, sin)
 
     def silu_mul(self, gate_up: Tensor, out: Tensor) -> None:
-        def silu(gate_up: Tensor, out: Tensor) -> None:
-            kernels.silu_mul(array_of(gate_up), array_of(out))
+        self._by_rows(kernels.silu_mul, len(out), gate_up, out)
 
-        self._by_rows(silu, gate_up, out)
-
-    def _by_rows(self, operation: Callable[..., None], *tensors: Tensor) -> None:
-        """operation on the tensors, or on their rows part by part."""
-        rows = len(tensors[0])
-        if self._team.num_threads == 1 or rows < SPLIT_ROWS:
-            operation(*tensors)
-            return
-        size = -(-rows // self._team.num_threads)
-        slices = [slice(first, first + size) for first in range(0, rows, size)]
-        self._team.run(operation, [tuple(tensor[part] for tensor in tensors) for part in slices])
+    def _by_rows(self, kernel: dict[torch.dtype, Kernel], rows: int, *arguments: Tensor | int | float) -> None:
+        parts = self._team.num_threads if rows >= SPLIT_ROWS else 1
+        self._team.run(kernel[self.dtype], shared_out(rows, parts), *arguments)
 
     def rows(self, tokens: int) -> int:
         return bucket(tokens)

@@ -124,9 +124,12 @@ def test_tiles_cover_every_row_once_at_its_position(sequences, most_rows, parts)
     lengths, contexts = [n for _, n in sequences], [start + n for start, n in sequences]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     batch = RaggedBatch(starts, np.array(contexts, np.int32), np.zeros((1, 1), np.int32), np.zeros(0, np.int64))
+    tiles = Tiles.of(batch, most_rows)
+    edges = tiles.edges(parts)
+    assert (len(edges), edges[0], edges[-1]) == (parts + 1, 0, len(tiles.rows))
+    assert edges == sorted(edges)
     covered = [
         (row + r, int(sequence), position + r)
-        for tiles in Tiles.of(batch, most_rows).split(parts)
         for row, count, sequence, position in zip(
             tiles.rows.tolist(), tiles.counts.tolist(), tiles.sequences.tolist(), tiles.positions.tolist(), strict=True
         )
