@@ -17,7 +17,7 @@ from calibration.model.forms import candidates
 from calibration.model.kinds import kinds_of
 from calibration.model.model import coefficients, fit_model, interval
 from calibration.model.residuals import by_kind, hull, relative
-from calibration.probed import Exponents, own_slower, own_steps, probe_exponents
+from calibration.probed import HOST_EXPONENT, Exponents, own_slower, own_steps, probe_exponents
 from records.cost_terms import CostTerms
 from records.json_values import JsonObject
 from records.profile import KVCapacity, Profile
@@ -29,6 +29,7 @@ Where both count alike, decode steps that an engine serves are predicted 2 to 4 
 """
 OWN = ("schedule_ms", "complete_ms", "return_ms")
 FEWEST_REPEATS = 3
+PACE_ROUNDS = 5
 LAGS = 20
 DRAWS = 20
 
@@ -155,6 +156,7 @@ def profile_of(told: Told, samples: pd.DataFrame, execution: Execution) -> Profi
             "exponent": told.exponents.fixed,
             "exponent_of_work": told.exponents.work,
             "host_ms": float(samples["host_ms"].median()),
+            "exponent_of_host": HOST_EXPONENT,
         },
     )
     return _with_draws(profile, execution.draws, usable)
@@ -169,7 +171,21 @@ def _own_steps(usable: pd.DataFrame, target: str) -> pd.DataFrame:
     """Of runs that serve requests at a rate, where there are any: an engine full of requests would decide otherwise."""
     steps = own_steps(usable.assign(**{target: usable[target] / usable["own_slower"]}), target)
     served = steps[steps["is_served"]]
-    return served if len(served) else steps
+    return _at_one_pace(served if len(served) else steps, target)
+
+
+def _at_one_pace(steps: pd.DataFrame, target: str) -> pd.DataFrame:
+    """As if all runs had gone at the mean pace of them (of logarithms), beyond what probes tell: a slow run has larger
+    batches, and would pass for a price of sequences.
+    """
+    even = steps
+    for _ in range(PACE_ROUNDS):
+        expected = predict(fit(OVERHEAD, even, target, relative=True), steps)
+        totals = pd.DataFrame({"took": steps[target].to_numpy(), "expected": expected}).groupby(steps["run"].to_numpy())
+        slower = np.log(totals["took"].sum() / totals["expected"].sum())
+        pace = np.exp(steps["run"].map(slower - slower.mean()).to_numpy(dtype=float))
+        even = steps.assign(**{target: steps[target].to_numpy() / pace})
+    return even
 
 
 def _gpu(conditions: Mapping[str, object]) -> dict[str, object]:

@@ -72,11 +72,14 @@ def at_speed_of(profile: Profile, runs: Sequence[Manifest]) -> AtSpeed:
 
 
 def _own_scale(profile: Profile, runs: Sequence[Manifest]) -> float | None:
-    """By the probe of the host; None where the profile, or a run, has none."""
+    """By the probe of the host, of which an older version's profile followed all; None where the profile, or a run, has
+    none.
+    """
     probe, took = profile.probe or {}, [run.conditions.get(HOST_PROBE_MS) for run in runs]
     if "host_ms" not in probe or None in took:
         return None
-    return float(np.mean([float(str(ms)) for ms in took]) / probe["host_ms"])
+    slower = float(np.mean([float(str(ms)) for ms in took]) / probe["host_ms"])
+    return slower ** probe.get("exponent_of_host", 1.0)
 
 
 def pace(profile: Profile, probe_ms: float) -> Pace:

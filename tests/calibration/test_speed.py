@@ -75,6 +75,8 @@ def test_the_engines_own_work_is_as_slow_as_the_host() -> None:
         found.profile.durations, profile.durations, strict=True) if own.terms]  # fmt: skip
     assert times == pytest.approx([1.5, *[2.0] * (len(times) - 1)])
     assert (found.profile.arrive_ms, found.profile.wake_ms) == pytest.approx((0.5, 6.0))
+    rooted = by_hand(probe={"ms": 4.0, "exponent": 0.5, "host_ms": 0.1, "exponent_of_host": 0.5})
+    assert at_speed_of(rooted, runs).scale == pytest.approx((1.5, 2.0**0.5))
     older = Manifest.model_construct(conditions={"probe_ms": 9.0})
     assert at_speed_of(profile, [runs[0], older]).scale == pytest.approx((1.5, 1.5))
 
