@@ -79,7 +79,7 @@ def _own_scale(profile: Profile, runs: Sequence[Manifest]) -> float | None:
     if "host_ms" not in probe or None in took:
         return None
     slower = float(np.mean([float(str(ms)) for ms in took]) / probe["host_ms"])
-    return slower ** probe.get("exponent_of_host", 1.0)
+    return float(slower ** probe.get("exponent_of_host", 1.0))
 
 
 def pace(profile: Profile, probe_ms: float) -> Pace:
