@@ -176,6 +176,9 @@ def _array_at(context: Any, builder: Any, kind: Any, address: Any, shape: Sequen
     return array._getvalue()
 
 
+Words = ctypes.Array[ctypes.c_int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel for one way of storing elements, and what it is called with: arrays' dtypes and dimensions, numbers."""
@@ -183,7 +186,7 @@ class Kernel:
     function: Any
     arguments: tuple[tuple[torch.dtype, int] | type, ...]
 
-    def call(self, edges: Sequence[int], *arguments: Tensor | int | float) -> "ctypes.Array[ctypes.c_int64]":
+    def call(self, edges: Sequence[int], *arguments: Tensor | int | float) -> Words:
         """The words; the arguments must outlive them. edges: where each part of the items begins, and the last ends.
 
         Errors: TypeError where an argument is not what the kernel reads; it would read other memory.

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from realexec.cpu_kernels import Kernel
+from realexec.cpu_kernels import Kernel, Words
 
-Words = ctypes.Array[ctypes.c_int64]
+SPLIT_ROWS = 8
+"""Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
 
 
 class Team:
@@ -25,6 +26,10 @@ class Team:
     def __init__(self, num_threads: int) -> None:
         self.num_threads = num_threads
         self._threads = _OpenMP.of_torch(num_threads) or _Pool(num_threads) if num_threads > 1 else None
+
+    def shares(self, rows: int) -> list[int]:
+        """Edges of each thread's part of so many rows that are alike."""
+        return shared_out(rows, self.num_threads if rows >= SPLIT_ROWS else 1)
 
     def run(self, kernel: Kernel, edges: Sequence[int], *arguments: Tensor | int | float) -> None:
         """kernel on items edges[0] to edges[-1], a part for each of as many threads; returns when all are done. The

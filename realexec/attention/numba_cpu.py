@@ -12,7 +12,7 @@ from torch import Tensor
 from realexec.attention.base import Int32, RaggedBatch
 from realexec.cpu_kernels import attend_tiles, flat_rows, store_tokens
 from realexec.kv_cache import KVCache
-from realexec.team import Team, shared_out
+from realexec.team import Team
 
 TILE_HEIGHT = 12
 """Query rows times heads that share what is read of a key or value: as many sums as fit into registers."""
@@ -46,7 +46,7 @@ class NumbaAttention:
         kv_heads, _, *sizes = self._sizes
         self._team.run(
             store_tokens[keys.dtype],
-            shared_out(len(keys), self._team.num_threads),
+            self._team.shares(len(keys)),
             flat_keys,
             flat_values,
             stride,

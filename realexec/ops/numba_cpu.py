@@ -1,8 +1,7 @@
 """The fast CPU way: products by oneDNN, everything between them by numba kernels that read and write once.
 
-Memory of a step is kept for the next one: glibc returns blocks of 32 MiB and
-above to the system, and threads other than the first return smaller ones too, so a step would pay for the page faults
-of its buffers.
+Memory of a step is kept for the next one: glibc returns blocks of 32 MiB and above to the system, and threads other
+than the first return smaller ones too, so a step would pay for the page faults of its buffers.
 """
 
 import torch
@@ -12,7 +11,7 @@ from realexec import cpu_kernels as kernels
 from realexec.cpu_kernels import STORED, Kernel, flat_rows
 from realexec.linear import ROW_BUCKETS, bucket, linear
 from realexec.ops.base import Product
-from realexec.team import Team, shared_out
+from realexec.team import Team
 from serving.errors import ConfigError
 
 CHUNK_ELEMENTS = 1 << 21
@@ -20,9 +19,6 @@ CHUNK_ELEMENTS = 1 << 21
 
 LEAST_CHUNK = 16
 """Rows, however wide."""
-
-SPLIT_ROWS = 8
-"""Rows from which on threads share an operation: fewer are done before another thread has heard of them."""
 
 
 class NumbaOps:
@@ -71,8 +67,7 @@ class NumbaOps:
         self._by_rows(kernels.silu_mul, len(out), gate_up, out)
 
     def _by_rows(self, kernel: dict[torch.dtype, Kernel], rows: int, *arguments: Tensor | int | float) -> None:
-        parts = self._team.num_threads if rows >= SPLIT_ROWS else 1
-        self._team.run(kernel[self.dtype], shared_out(rows, parts), *arguments)
+        self._team.run(kernel[self.dtype], self._team.shares(rows), *arguments)
 
     def rows(self, tokens: int) -> int:
         return bucket(tokens)

@@ -52,7 +52,6 @@ def test_every_item_is_done_once(monkeypatch: pytest.MonkeyPatch, whose: str, nu
 
 @WHOSE
 def test_each_part_has_a_thread(monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
-    torch.set_num_threads(2)
     done, threads, rows = torch.zeros(9, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), torch.zeros(9, 2)
     made(monkeypatch, whose, 2).run(NOTE, [0, 4, 9], done, threads, 1, rows, 1.0)
     assert len(set(threads.tolist())) == 2
