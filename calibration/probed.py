@@ -20,7 +20,7 @@ PRIOR = (1.0, 0.5)
 """Before anything is measured. The first is 1 by what the probe is, and with these the steps of 154 real runs on an AMD
 EPYC, in four sessions with a calibration each, were predicted best.
 """
-PRIOR_SPREAD = 0.08
+PRIOR_SPREAD = 0.12
 """Where a probe scatters by so much, steps tell as much of the exponents as the prior does."""
 HOST_EXPONENT = 0.65
 """By how much the engine's own work follows the host's probe, which is a short hot loop and shows more than there is:

@@ -10,7 +10,14 @@ from calibration.speed import at_speed_of, typical_ms
 from lab.console import say
 from lab.load_class import load_class, sha256_of_files
 from realexec.compute import Compute
-from records.drift import AS_IN_PROFILE, HOST_PROBE_MS, Drift, drift_condition, probes_condition, scale_condition
+from records.drift import (
+    AS_IN_PROFILE,
+    HOST_PROBE_MS,
+    Drift,
+    drift_condition,
+    probes_condition,
+    scale_condition,
+)
 from records.inputs import RecordedScheduler
 from records.manifest import ARRIVE, EngineIdentity, Manifest, ProfileIdentity, WorkloadIdentity
 from records.profile import Profile
@@ -223,7 +230,7 @@ def execute_run(
         software=software(),
         conditions={
             **runner.conditions,
-            "probe_ms": typical_ms([probe.took for probe in run.probes]),
+            "probe_ms": typical_ms([probe.took for probe in run.probes if probe.took is not None]),
             HOST_PROBE_MS: typical_ms([probe.host for probe in run.probes]),
             **probes_condition(run.probes),
             OTHERS: others.shares[-1],

@@ -63,12 +63,12 @@ Drift = Sequence[Moment]
 
 
 class Probed(NamedTuple):
-    """Nanoseconds. at: when a probe of the machine ended. took: its compute. paused: how long no step could be taken.
-    host: its bookkeeping alone.
+    """Nanoseconds. at: when a probe of the machine ended. took: its compute; None where the host alone was probed.
+    paused: how long no step could be taken. host: its bookkeeping alone.
     """
 
     at: int
-    took: int
+    took: int | None
     paused: int
     host: int
 
@@ -160,14 +160,33 @@ def probes_condition(probes: Sequence[Probed]) -> dict[str, Any]:
     return {
         PROBES: {
             "at_s": [seconds(sum(probe.at for probe in group) // len(group)) for group in groups],
-            "ms": [sum(probe.took for probe in group) / len(group) / 1e6 for group in groups],
+            "ms": [_mean_ms([probe.took for probe in group if probe.took is not None]) for group in groups],
             "pause_s": [seconds(sum(probe.paused for probe in group)) for group in groups],
-            "host_ms": [sum(probe.host for probe in group) / len(group) / 1e6 for group in groups],
+            "host_ms": [_mean_ms([probe.host for probe in group]) for group in groups],
         }
     }
 
 
-def probes_in(conditions: Mapping[str, Any]) -> tuple[list[float], list[float], list[float]]:
-    """Of a real run: seconds, milliseconds, and seconds of pause; empty where it kept none."""
+def _mean_ms(taken: Sequence[int]) -> float | None:
+    return sum(taken) / len(taken) / 1e6 if taken else None
+
+
+class Probes(NamedTuple):
+    """Of a real run, an entry a probe, in seconds and milliseconds. ms: None where the host alone was probed. host_ms:
+    empty where an older version kept none.
+    """
+
+    at_s: list[float]
+    ms: list[float | None]
+    pause_s: list[float]
+    host_ms: list[float]
+
+
+NO_PROBES = Probes([], [], [], [])
+
+
+def probes_in(conditions: Mapping[str, Any]) -> Probes:
+    """Empty where the run kept none."""
     kept = conditions.get(PROBES) or {"at_s": [], "ms": []}
-    return kept["at_s"], kept["ms"], kept.get("pause_s") or [0.0] * len(kept["at_s"])
+    at_s = kept["at_s"]
+    return Probes(at_s, kept["ms"], kept.get("pause_s") or [0.0] * len(at_s), kept.get("host_ms") or [])

@@ -14,7 +14,8 @@ from calibration.measuring.others import Others
 from calibration.measuring.planned import AnyToken, PlannedScheduler
 from calibration.measuring.traffic import Traffic
 from calibration.measuring.watched import WatchedRunner
-from calibration.speed import smoothed
+from calibration.speed import HOST_PROBES_AVERAGED, at_each_probe, smoothed
+from records.drift import Probed, probes_condition, probes_in
 from serving.errors import MeasurementError
 from serving.schedule.config import EngineConfig
 from serving.schedule.contract import StepReceipt
@@ -107,7 +108,8 @@ class Session:
 
     def _rows(self, run: str, executed: "ExecutedRun", watched: WatchedRunner, others: Others) -> pd.DataFrame:
         receipts, probes = executed.receipts, executed.probes
-        if not probes or not receipts:
+        of_runner = [probe for probe in probes if probe.took is not None]
+        if not of_runner or not receipts:
             raise MeasurementError(f"{run}: {len(receipts)} steps were too few to measure; raise --budget")
         ids = [receipt.plan.step_id for receipt in receipts]
         rows = step_rows(receipts)
@@ -116,12 +118,25 @@ class Session:
         rows["cpu_ms"] = [watched.cpu_ns[i] / 1e6 for i in ids]
         rows["others"] = [others.share_at(watched.at_s[i]) for i in ids]
         rows["disturbed"] = [others.disturbed_at(watched.at_s[i]) for i in ids]
-        launched, at = np.array([receipt.launch_at for receipt in receipts]), np.array([probe.at for probe in probes])
-        before = np.searchsorted(at, launched)
-        rows["probed"] = before < np.append(before[1:], len(at))
-        rows["probe_ms"] = np.interp(launched, at, smoothed([probe.took / 1e6 for probe in probes]))
-        rows["host_ms"] = np.interp(launched, at, smoothed([probe.host / 1e6 for probe in probes]))
+        launched = np.array([receipt.launch_at for receipt in receipts])
+        rows["probed"] = np.append(np.diff(_before(launched, of_runner)), 0) > 0
+        rows["complete_ms"] -= _paused_behind(launched, probes) / 1e6
+        at = [probe.at for probe in probes]
+        told = probes_in(probes_condition(probes))
+        rows["probe_ms"] = np.interp(launched, at, at_each_probe(told, self._runner.conditions))
+        rows["host_ms"] = np.interp(launched, at, smoothed(told.host_ms, HOST_PROBES_AVERAGED))
         return rows
+
+
+def _before(launched: np.ndarray, probes: Sequence[Probed]) -> np.ndarray:
+    """How many of them each step had before it; shape [steps]."""
+    return np.searchsorted([probe.at for probe in probes], launched)
+
+
+def _paused_behind(launched: np.ndarray, probes: Sequence[Probed]) -> np.ndarray:
+    """Nanoseconds of probes between a step and the next; shape [steps]."""
+    total = np.cumsum([0, *(probe.paused for probe in probes)])[_before(launched, probes)]
+    return np.append(np.diff(total), 0)
 
 
 class Served:

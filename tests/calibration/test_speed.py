@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.speed import at_speed_of, smoothed
+from calibration.speed import SHARE_OF_HOST, at_speed_of, smoothed
 from records.drift import HOST_PROBE_MS, Pace, Probed, probes_condition
 from records.manifest import Manifest
 from tests.lab.counterfactual.runs import by_hand
@@ -79,6 +79,24 @@ def test_the_engines_own_work_is_as_slow_as_the_host() -> None:
     assert at_speed_of(rooted, runs).scale == pytest.approx((1.5, 2.0**0.5))
     older = Manifest.model_construct(conditions={"probe_ms": 9.0})
     assert at_speed_of(profile, [runs[0], older]).scale == pytest.approx((1.5, 1.5))
+
+
+def test_the_probe_of_the_host_tells_what_comes_between() -> None:
+    """It becomes four times as slow in the middle of the run. As the mean of the run is that of the other probe, it is
+    twice as fast, and then as slow.
+    """
+    probes = [
+        Probed(i * EVERY // 8, None if i % 8 else 4_000_000, 300_000, 100_000 if i < 40 else 400_000) for i in range(80)
+    ]
+    conditions = {"probe_ms": 4.0, "device": "cpu", **probes_condition(probes)}
+    found = at_speed_of(PROFILE, [Manifest.model_construct(conditions=conditions)])
+    assert found.scale == (1.0, 1.0)
+    assert len(found.drift) == 80
+    slower = 2.0 ** (SHARE_OF_HOST * 0.5)
+    assert [found.drift[i].pace.fixed for i in (35, 44)] == pytest.approx([1 / slower, slower])
+    assert {moment.pause_ns for moment in found.drift} == {300_000}
+    on_gpu = {**conditions, "device": "NVIDIA H200"}
+    assert {m.pace.fixed for m in at_speed_of(PROFILE, [Manifest.model_construct(conditions=on_gpu)]).drift} == {1.0}
 
 
 def test_a_probe_that_lost_the_processor_is_shared_with_its_neighbours() -> None:

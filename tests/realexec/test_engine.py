@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
+from realexec.engine import HOST_PROBE_EVERY_NS, PROBE_EVERY_NS
 from realexec.load import execute
 from serving.metrics.timeline import timelines
 from serving.schedule.contract import Plan
@@ -309,3 +311,14 @@ def test_a_failing_runner_ends_the_engine_with_its_own_error() -> None:
         it.engine.submit(asked("a"))
         with pytest.raises(RuntimeError, match="out of memory"):
             it.read_until(lambda: False)
+
+
+def test_the_host_is_probed_more_often_than_the_machine() -> None:
+    run = execute(Workload("one", (WorkloadRequest("a", 0, 5, 90, max_tokens=90),)), build_scheduler("vllm"),
+                  FakeRunner(0.01))  # fmt: skip
+    began = np.array([probe.at - probe.paused for probe in run.probes])
+    of_machine = np.array([probe.took is not None for probe in run.probes])
+    assert 2 <= of_machine.sum() < (~of_machine).sum()
+    assert np.diff(began[of_machine]).min() >= 0.9 * PROBE_EVERY_NS
+    assert np.diff(began)[~of_machine[1:]].min() >= 0.9 * HOST_PROBE_EVERY_NS
+    assert all(0 < probe.host < probe.paused for probe in run.probes)

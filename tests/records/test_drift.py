@@ -37,9 +37,9 @@ def test_a_drift_comes_out_exactly(instants: list[int], factors: st.DataObject) 
 def test_a_run_without_has_nothing_to_keep() -> None:
     assert drift_condition(()) == {}
     assert drift_in({}) == ()
-    assert probes_in({}) == ([], [], [])
-    assert probes_in(probes_condition([])) == ([], [], [])
-    assert probes_in({"probes": {"at_s": [1.0], "ms": [2.0]}}) == ([1.0], [2.0], [0.0]), "of an older version"
+    assert probes_in({}) == ([], [], [], [])
+    assert probes_in(probes_condition([])) == ([], [], [], [])
+    assert probes_in({"probes": {"at_s": [1.0], "ms": [2.0]}}) == ([1.0], [2.0], [0.0], []), "of an older version"
 
 
 def test_the_scale_of_a_simulation_comes_out_as_it_went_in() -> None:
@@ -50,12 +50,19 @@ def test_the_scale_of_a_simulation_comes_out_as_it_went_in() -> None:
 
 def test_of_a_long_run_neighbouring_probes_are_averaged() -> None:
     probes = [Probed(at * 10**9, 2_000_000 + at, 5_000_000, 100_000) for at in range(10 * MOST_PROBES)]
-    at, ms, paused = probes_in(probes_condition(probes))
-    assert len(at) == len(ms) == MOST_PROBES
-    assert at[:2] == [4.5, 14.5]
-    assert sum(ms) / len(ms) == pytest.approx(sum(probe.took for probe in probes) / len(probes) / 1e6)
-    assert paused == [0.05] * MOST_PROBES
-    assert probes_condition(probes)["probes"]["host_ms"] == pytest.approx([0.1] * MOST_PROBES)
+    kept = probes_in(probes_condition(probes))
+    assert len(kept.at_s) == len(kept.ms) == MOST_PROBES
+    assert kept.at_s[:2] == [4.5, 14.5]
+    assert kept.ms[0] == pytest.approx(2.0 + 4.5e-6)
+    assert kept.pause_s == [0.05] * MOST_PROBES
+    assert kept.host_ms == pytest.approx([0.1] * MOST_PROBES)
+
+
+def test_where_the_host_alone_was_probed_the_rest_is_not_known() -> None:
+    kept = probes_in(probes_condition([Probed(10**9, 4_000_000, 0, 100_000), Probed(2 * 10**9, None, 0, 200_000)]))
+    assert (kept.ms, kept.host_ms) == ([4.0, None], [0.1, 0.2])
+    probes = [Probed(at, None if at % 4 else 3_000_000, 0, 100_000) for at in range(2 * MOST_PROBES)]
+    assert probes_in(probes_condition(probes)).ms == [3.0, None] * (MOST_PROBES // 2)
 
 
 def test_a_step_is_as_slow_as_the_machine_was_when_it_was_launched() -> None:
