@@ -105,9 +105,10 @@ notebooks: setup
 	    $(BIN)/jupytext --quiet --to ipynb --set-kernel python3 --execute --output "$$out/$$(basename "$$source" .py).ipynb" "$$source" || exit 1; \
 	done
 
+# OpenMP threads of one worker that wait for each other, while the other worker has the core, take ten times as long.
 unit: setup
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup
 	@PYTHONPATH=. $(BIN)/python benchmarks/scheduler_step.py --policies

@@ -53,9 +53,18 @@ def test_quantiles_are_those_of_each_kind() -> None:
     assert found.keys() == set(kinds)
     for kind, noise in found.items():
         assert noise.steps == (kinds == kind).sum()
-        assert noise.quantiles[0] == left[kinds == kind].min()
+        assert noise.quantiles[7] == np.median(left[kinds == kind])
     few = by_kind(left[:5], np.array(["decode"] * 5))
     assert few["decode"].quantiles == ()
+
+
+def test_one_step_of_ten_times_the_length_does_not_make_all_longer() -> None:
+    """What is drawn between the quantiles has the mean of what was measured."""
+    left = np.append(np.random.default_rng(0).normal(0, 0.05, 1499), 9.0)
+    found = by_kind(left, np.array(["decode"] * 1500))["decode"]
+    assert np.trapezoid(found.quantiles, RESIDUAL_SHARES) == pytest.approx(left.mean(), abs=0.001)
+    assert left.mean() < 0.01
+    assert found.quantiles[0] >= left.min()
 
 
 def test_the_hull_is_a_box() -> None:
