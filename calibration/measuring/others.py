@@ -13,9 +13,9 @@ LARGEST_SHARE = 0.15
 
 
 class Others:
-    """Windows of a quarter second, each with the share of one processor that other programs had.
+    """Windows of a quarter second or more, each with the share of one processor that other programs had.
 
-    look() is called often, by whoever measures; a window ends with the first call after its time.
+    look() is called again and again, by whoever measures; a window ends with the first call after its time.
     now: seconds. on_disturbed: told the beginning and end of a window in which others had more than LARGEST_SHARE.
     """
 

@@ -121,10 +121,9 @@ class Session:
         launched = np.array([receipt.launch_at for receipt in receipts])
         rows["probed"] = np.append(np.diff(_before(launched, of_runner)), 0) > 0
         rows["complete_ms"] -= _paused_behind(launched, probes) / 1e6
-        at = [probe.at for probe in probes]
         told = probes_in(probes_condition(probes))
-        rows["probe_ms"] = np.interp(launched, at, at_each_probe(told, self._runner.conditions))
-        rows["host_ms"] = np.interp(launched, at, smoothed(told.host_ms, HOST_PROBES_AVERAGED))
+        rows["probe_ms"] = np.interp(launched / 1e9, told.at_s, at_each_probe(told, self._runner.conditions))
+        rows["host_ms"] = np.interp(launched / 1e9, told.at_s, smoothed(told.host_ms, HOST_PROBES_AVERAGED))
         return rows
 
 

@@ -54,7 +54,7 @@ def hull(samples: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 def _quantiles(left: np.ndarray) -> np.ndarray:
     """At RESIDUAL_SHARES. Draws are linear between them (sim/noise.py), so the ends are where the means of both tails
-    are as measured: with the greatest of all as an end, one step of ten times the length would make all 3 % longer.
+    are as measured: with the greatest of all as an end, one step of ten times the length would make all 4 % longer.
     """
     quantiles = np.quantile(left, RESIDUAL_SHARES)
     _, low, *_, high, _ = quantiles
